@@ -75,9 +75,7 @@ class Backend(ABC):
     # --- tokens and embeddings ----------------------------------------------------------------
 
     @abstractmethod
-    def gather_batch(
-        self, tokens: Array, starts: Array, inputs: Array, targets: Array
-    ) -> None:
+    def gather_batch(self, tokens: Array, starts: Array, inputs: Array, targets: Array) -> None:
         """inputs[b, t] = tokens[starts[b] + t]; targets[b, t] = tokens[starts[b] + t + 1].
 
         Args:

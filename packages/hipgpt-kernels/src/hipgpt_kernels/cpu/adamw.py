@@ -1,0 +1,95 @@
+"""AdamW and the gradient norm over flat buffers, one pass of cache-sized blocks."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hipgpt_kernels import checks
+
+if TYPE_CHECKING:
+    from hipgpt_kernels.cpu.threads import Workers
+
+BLOCK = 1 << 14
+"""Elements a block: four arrays and two of scratch, 384 KB."""
+CLIP_EPSILON = 1e-6
+"""Added to the norm before dividing, as the usual clipping does."""
+
+
+def gradient_norm(workers: Workers, gradients: np.ndarray) -> np.ndarray:
+    """See `Backend.gradient_norm`. Squares are summed in float32 a block, then in float64."""
+    op = "gradient_norm"
+    checks.floating(op, gradients=gradients)
+    checks.dimensions(op, "gradients", gradients, 1, "(n,)")
+    n = gradients.size
+    sums = np.zeros(-(-n // BLOCK), np.float64)
+
+    def work(start: int, stop: int) -> None:
+        for a in range(start, stop, BLOCK):
+            block = gradients[a : min(a + BLOCK, stop)]
+            sums[a // BLOCK] = np.dot(block, block)
+
+    workers.run(work, n, elements=n, multiple=BLOCK)
+    total = sums.sum()
+    if not np.isfinite(total):  # a square left the range of float32, or a gradient is not finite
+        total = np.square(gradients, dtype=np.float64).sum()
+    return np.asarray(math.sqrt(total), np.float32)
+
+
+def adamw_step(
+    workers: Workers,
+    weights: np.ndarray,
+    gradients: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    *,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+    step: int,
+    norm: np.ndarray | None = None,
+    max_norm: float = 0.0,
+) -> None:
+    """See `Backend.adamw_step`."""
+    n = checks.adamw(weights, gradients, m, v, step, beta1, beta2)
+    if norm is not None and not np.isfinite(norm):
+        return
+    scale = 1.0
+    if max_norm > 0.0:
+        if norm is None:
+            raise ValueError("adamw_step: max_norm needs norm, what gradient_norm gave")
+        scale = min(1.0, max_norm / (float(norm) + CLIP_EPSILON))
+    # m̂/(√v̂ + ε) with both corrections as factors: step_size·m / (√v + ε·√c₂), c = 1 − βᵗ
+    root2 = math.sqrt(1.0 - beta2**step)
+    step_size = np.float32(learning_rate * root2 / (1.0 - beta1**step))
+    small = np.float32(epsilon * root2)
+    keep = np.float32(1.0 - learning_rate * weight_decay)
+    first, second = np.float32((1.0 - beta1) * scale), np.float32((1.0 - beta2) * scale * scale)
+    decay1, decay2 = np.float32(beta1), np.float32(beta2)
+
+    def work(start: int, stop: int) -> None:
+        scratch = np.empty(min(BLOCK, stop - start), np.float32)
+        for a in range(start, stop, BLOCK):
+            b = min(a + BLOCK, stop)
+            gradient, one, two, weight = gradients[a:b], m[a:b], v[a:b], weights[a:b]
+            part = scratch[: b - a]
+            np.multiply(gradient, first, out=part)
+            one *= decay1
+            one += part
+            np.multiply(gradient, gradient, out=part)
+            part *= second
+            two *= decay2
+            two += part
+            np.sqrt(two, out=part)
+            part += small
+            np.divide(one, part, out=part)
+            part *= step_size
+            if weight_decay != 0.0:
+                weight *= keep
+            weight -= part
+
+    workers.run(work, n, elements=n, multiple=BLOCK)

@@ -1,0 +1,87 @@
+"""Softmax cross-entropy over rows of logits; the training form turns the logits into their gradient.
+
+A block of rows is read, exponentiated and scaled while it is in the cache, so the (M, V) array,
+the largest of a step, passes through memory once.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hipgpt_kernels import checks
+
+if TYPE_CHECKING:
+    from hipgpt_kernels.cpu.threads import Workers
+
+BLOCK = 1 << 16
+"""Elements a block: 256 KB."""
+
+
+def cross_entropy_forward(
+    workers: Workers,
+    logits: np.ndarray,
+    targets: np.ndarray,
+    *,
+    losses: np.ndarray | None = None,
+    correct: np.ndarray | None = None,
+) -> np.ndarray:
+    """See `Backend.cross_entropy_forward`."""
+    return run("cross_entropy_forward", workers, logits, targets, None, losses, correct)
+
+
+def cross_entropy_forward_backward(
+    workers: Workers,
+    logits: np.ndarray,
+    targets: np.ndarray,
+    scale: float,
+    *,
+    losses: np.ndarray | None = None,
+    correct: np.ndarray | None = None,
+) -> np.ndarray:
+    """See `Backend.cross_entropy_forward_backward`."""
+    op = "cross_entropy_forward_backward"
+    return run(op, workers, logits, targets, np.float32(scale), losses, correct)
+
+
+def run(
+    op: str,
+    workers: Workers,
+    logits: np.ndarray,
+    targets: np.ndarray,
+    scale: np.float32 | None,
+    losses: np.ndarray | None,
+    correct: np.ndarray | None,
+) -> np.ndarray:
+    """Both forms; with a scale the logits become their gradient."""
+    M, V = checks.cross_entropy(op, logits, targets, losses, correct)
+    if M and (targets.min() < -1 or targets.max() >= V):
+        wrong = int(targets[(targets < -1) | (targets >= V)][0])
+        raise ValueError(f"{op}: targets holds {wrong}, expected ids in [0, {V}) or −1")
+    losses = np.empty(M, np.float32) if losses is None else losses
+    step = max(1, BLOCK // V)
+
+    def work(start: int, stop: int) -> None:
+        scratch = np.empty((min(step, stop - start), V), np.float32) if scale is None else None
+        for a in range(start, stop, step):
+            b = min(a + step, stop)
+            block = logits[a:b]
+            counted = targets[a:b] >= 0
+            at = (np.arange(b - a), np.where(counted, targets[a:b], 0))
+            if correct is not None:
+                correct[a:b] = (block.argmax(axis=1) == at[1]) & counted
+            most = block.max(axis=1)
+            target_logit = block[at] - most
+            exponent = block if scratch is None else scratch[: b - a]
+            np.subtract(block, most[:, None], out=exponent)
+            np.exp(exponent, out=exponent)
+            total = exponent.sum(axis=1)
+            losses[a:b] = np.where(counted, np.log(total) - target_logit, np.float32(0.0))
+            if scale is not None:
+                row_scale = np.where(counted, scale, np.float32(0.0)).astype(np.float32)
+                block *= (row_scale / total)[:, None]
+                block[at] -= row_scale
+
+    workers.run(work, M, elements=logits.size)
+    return losses

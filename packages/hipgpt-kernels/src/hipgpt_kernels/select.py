@@ -1,0 +1,51 @@
+"""Choose a backend, once and aloud: `load_backend` and the reasons why one cannot be had.
+
+"auto" may fall back to the CPU and says why in the backend's `reason`; a backend asked for by name
+that cannot work raises. Nothing is imported or touched before `load_backend` is called.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hipgpt_kernels.backend import Backend
+
+NAMES = ("auto", "cpu", "hip")
+
+
+class BackendError(RuntimeError):
+    """A device that cannot be used; the message says why and what to do."""
+
+
+def load_backend(name: str = "auto", device: int = 0, *, threads: int | None = None) -> Backend:
+    """The backend called `name`.
+
+    Args:
+        name: "cpu", "hip", or "auto": a GPU where one works, else the CPU.
+        device: number of the GPU; the CPU has only device 0.
+        threads: worker threads of the CPU backend; None takes every core this process may use.
+
+    Raises:
+        ValueError: an unknown name, or a device or thread count that cannot be.
+        BackendError: the backend was asked for by name and cannot be used here.
+    """
+    if name not in NAMES:
+        raise ValueError(f"load_backend: name is {name!r}, expected one of {', '.join(NAMES)}")
+    if device < 0:
+        raise ValueError(f"load_backend: device is {device}, expected 0 or more")
+    if name == "hip":
+        raise BackendError(unavailable_hip())
+    if device != 0 and name == "cpu":
+        raise ValueError(f"load_backend: device is {device}, but the CPU has only device 0")
+    from hipgpt_kernels.cpu import CpuBackend
+
+    return CpuBackend(threads=threads)
+
+
+def unavailable_hip() -> str:
+    """Why no GPU can be used, and what to do."""
+    return (
+        "hip: this version of hipgpt-kernels has no GPU kernels yet; "
+        'use the CPU with load_backend("cpu")'
+    )
