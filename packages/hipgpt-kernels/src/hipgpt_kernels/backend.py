@@ -194,7 +194,7 @@ class Backend(ABC):
     ) -> Array:
         """The activation by itself.
 
-        gelu(x) = x/2 · (1 + tanh(√(2/π) · (x + 0.044715·x³)))  (Hendrycks and Gimpel 2016, section 2)
+        gelu(x) = x/2 · (1 + tanh(√(2/π) · (x + 0.044715·x³)))  (Hendrycks, Gimpel 2016, section 2)
         relu(x) = max(x, 0)
         swiglu(x) = g · sigmoid(g) · u with (g, u) the two halves of the last dimension
         (Shazeer 2020, "GLU Variants Improve Transformer", equation 6)
@@ -303,9 +303,10 @@ class Backend(ABC):
         dk: Array,
         dv: Array,
     ) -> None:
-        """Write the gradients dq, dk, dv of causal self-attention; each (B, T, H, D), views welcome.
+        """Write the gradients dq, dk, dv of causal self-attention.
 
-        `out` and `lse` are what the forward gave. Rabe and Staats 2021; Dao et al. 2022, algorithm 4.
+        Each is (B, T, H, D), views welcome; `out` and `lse` are what the forward gave. Dao et al.
+        2022, algorithm 4.
         """
 
     @abstractmethod
@@ -348,7 +349,7 @@ class Backend(ABC):
         """out[i] = x[i] · keep[i] / (1 − probability) + residual[i].
 
         keep[i] is true where word i % 4 of Philox4x32-10 with counter i // 4 (see `philox.py`) is
-        at least probability · 2³². The backward is this op again, on the gradient, without residual.
+        at least probability · 2³². The backward is this op again: on the gradient, no residual.
 
         Args:
             x: any shape.
@@ -400,7 +401,7 @@ class Backend(ABC):
     ) -> Array:
         """As `cross_entropy_forward`, and logits becomes its own gradient, in place.
 
-        logits[m, j] = scale · (softmax(logits[m])[j] − [j = targets[m]]); rows with target −1 get 0.
+        logits[m, j] = scale · (softmax(logits[m])[j] − [j = targets[m]]); 0 where target is −1.
         """
 
     # --- optimizer ----------------------------------------------------------------------------

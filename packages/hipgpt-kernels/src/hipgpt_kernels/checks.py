@@ -18,7 +18,7 @@ ACTIVATIONS = ("gelu", "relu", "swiglu")
 
 
 def shape(op: str, name: str, array: Array, expected: tuple[int, ...], meaning: str = "") -> None:
-    """Refuse an array that has not the expected shape; `meaning` names its sizes, as in "(N, K)"."""
+    """Refuse an array of another shape; `meaning` names the sizes, as in "(N, K)"."""
     if tuple(array.shape) != expected:
         meaning = f"{meaning} = " if meaning else ""
         raise ValueError(

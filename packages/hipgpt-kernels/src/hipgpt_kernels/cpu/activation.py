@@ -1,7 +1,7 @@
 """GELU, ReLU and SwiGLU in blocks that stay in a core's cache.
 
-The block functions take flat or two-dimensional blocks and scratch of their shape; `linear.py` calls
-them on the blocks of its product, which is why they stand apart from the ops.
+The block functions stand apart from the ops because `linear.py` calls them too, on the blocks of its
+product.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BLOCK = 1 << 14
 
 
 def forward_block(x: np.ndarray, activation: Activation, out: np.ndarray) -> None:
-    """out = activation(x) for one block; x (m, n), out (m, n) or (m, n / 2). May alias but swiglu."""
+    """out = activation(x) for a block (m, n); out may alias x, but for swiglu: (m, n / 2)."""
     if activation == "relu":
         np.maximum(x, np.float32(0.0), out=out)
     elif activation == "gelu":

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy over rows of logits; the training form turns the logits into their gradient.
+"""Softmax cross-entropy over rows of logits, which training turns into their gradient.
 
 A block of rows is read, exponentiated and scaled while it is in the cache, so the (M, V) array,
 the largest of a step, passes through memory once.

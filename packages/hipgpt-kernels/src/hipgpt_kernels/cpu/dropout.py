@@ -1,4 +1,4 @@
-"""Dropout whose mask is a function of (seed, stream, element), so it needs no memory and no state."""
+"""Dropout whose mask is a function of (seed, stream, element): no memory, no state."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LayerNorm in blocks of rows; the backward's sums over rows are kept per worker, then added in order."""
+"""LayerNorm in blocks of rows; sums over rows are kept per worker, then added in a fixed order."""
 
 from __future__ import annotations
 
