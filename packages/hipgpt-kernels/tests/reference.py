@@ -42,7 +42,7 @@ def embedding_forward(tokens, token_table, position_table=None, position=0):
 
 
 def embedding_backward(dout, tokens, V, S):
-    """dtoken_table[v] = Σ of dout[b, t] with tokens[b, t] = v; dposition_table[t] = Σ_b dout[b, t]."""
+    """dtoken_table[v] = Σ_{tokens[b, t] = v} dout[b, t]; dposition_table[t] = Σ_b dout[b, t]."""
     B, T, E = dout.shape
     dtoken_table = np.zeros((V, E), dout.dtype)
     dposition_table = np.zeros((S, E), dout.dtype)

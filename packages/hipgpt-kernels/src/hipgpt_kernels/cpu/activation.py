@@ -1,7 +1,7 @@
 """GELU, ReLU and SwiGLU in blocks that stay in a core's cache.
 
-The block functions stand apart from the ops because `linear.py` calls them too, on the blocks of its
-product.
+The block functions stand apart from the ops because `linear.py` calls them too, on the blocks of
+its product.
 """
 
 from __future__ import annotations
