@@ -179,10 +179,11 @@ def attention_lse(q, k):
 def attention_backward(dout, q, k, v):
     """dv[s] = Σ_t p[t,s] dout[t]; dq[t] = Σ_s dz[t,s] k[s] / √D; dk[s] = Σ_t dz[t,s] q[t] / √D.
 
-    With p the softmax, dp[t,s] = dout[t]·v[s] and dz = p · (dp − Σ_s p · dp).
+    With p = exp(score − lse) the softmax, made from the log-sum-exp as the contract has it,
+    dp[t,s] = dout[t]·v[s] and dz = p · (dp − Σ_s p · dp).
     """
     D = q.shape[3]
-    p = softmax(_masked_scores(q, k))  # (B, H, T, T)
+    p = np.exp(_masked_scores(q, k) - attention_lse(q, k)[..., None])  # (B, H, T, T)
     dv = np.einsum("bhts,bthd->bshd", p, dout)
     dp = np.einsum("bthd,bshd->bhts", dout, v)
     dz = p * (dp - (p * dp).sum(axis=-1, keepdims=True))
