@@ -41,11 +41,21 @@ def dtype(op: str, name: str, array: Array, *expected: Any) -> None:
         raise TypeError(f"{op}: {name} has dtype {array.dtype}, expected {names}")
 
 
+def contiguous(op: str, name: str, array: Array) -> None:
+    """Refuse an array with gaps or another order than C: its rows could not be walked as one."""
+    step = array.dtype.itemsize
+    for size, stride in zip(reversed(array.shape), reversed(array.strides), strict=True):
+        if size != 1 and stride != step and array.size:
+            raise ValueError(f"{op}: {name} is not contiguous in C order; give a copy of it")
+        step *= size
+
+
 def floating(op: str, **arrays: Array | None) -> None:
-    """Refuse arrays that are not float32; None is passed over."""
+    """Refuse arrays that are not float32 and contiguous; None is passed over."""
     for name, array in arrays.items():
         if array is not None:
             dtype(op, name, array, np.float32)
+            contiguous(op, name, array)
 
 
 def at_least(op: str, name: str, value: float, least: float) -> None:

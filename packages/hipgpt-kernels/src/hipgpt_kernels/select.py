@@ -18,13 +18,21 @@ class BackendError(RuntimeError):
     """A device that cannot be used; the message says why and what to do."""
 
 
-def load_backend(name: str = "auto", device: int = 0, *, threads: int | None = None) -> Backend:
+def load_backend(
+    name: str = "auto",
+    device: int = 0,
+    *,
+    threads: int | None = None,
+    native: bool | None = None,
+) -> Backend:
     """The backend called `name`.
 
     Args:
         name: "cpu", "hip", or "auto": a GPU where one works, else the CPU.
         device: number of the GPU; the CPU has only device 0.
         threads: worker threads of the CPU backend; None takes every core this process may use.
+        native: True demands the CPU backend's compiled code, False keeps to NumPy alone, None
+            takes the compiled code where it was built.
 
     Raises:
         ValueError: an unknown name, or a device or thread count that cannot be.
@@ -38,9 +46,22 @@ def load_backend(name: str = "auto", device: int = 0, *, threads: int | None = N
         raise BackendError(unavailable_hip())
     if device != 0 and name == "cpu":
         raise ValueError(f"load_backend: device is {device}, but the CPU has only device 0")
+    return cpu_backend(threads, native)
+
+
+def cpu_backend(threads: int | None, native: bool | None) -> Backend:
+    """The CPU with its compiled code, or with NumPy alone."""
+    from hipgpt_kernels.native import LibraryError, NativeBackend
+
+    if native is not False:
+        try:
+            return NativeBackend(threads)
+        except LibraryError as error:
+            if native:
+                raise BackendError(f"cpu: {error}") from error
     from hipgpt_kernels.cpu import CpuBackend
 
-    return CpuBackend(threads=threads)
+    return CpuBackend(threads)
 
 
 def unavailable_hip() -> str:

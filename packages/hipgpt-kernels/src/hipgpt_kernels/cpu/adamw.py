@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -38,6 +38,42 @@ def gradient_norm(workers: Workers, gradients: np.ndarray) -> np.ndarray:
     return np.asarray(math.sqrt(total), np.float32)
 
 
+class Factors(NamedTuple):
+    """What one update multiplies with, the same for every element."""
+
+    scale: float
+    """Of the gradient: clipping."""
+    step_size: float
+    """Of m, with both bias corrections: lr·√(1−β₂ᵗ) / (1−β₁ᵗ)."""
+    epsilon: float
+    """Added to √v, likewise corrected: ε·√(1−β₂ᵗ)."""
+    keep: float
+    """Of the weight: 1 − lr·weight_decay."""
+
+
+def factors(
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+    step: int,
+    norm: np.ndarray | None,
+    max_norm: float,
+) -> Factors | None:
+    """The factors of an update, or None where the norm is not finite and nothing may change."""
+    if norm is not None and not np.isfinite(norm):
+        return None
+    scale = 1.0
+    if max_norm > 0.0:
+        if norm is None:
+            raise ValueError("adamw_step: max_norm needs norm, what gradient_norm gave")
+        scale = min(1.0, max_norm / (float(norm) + CLIP_EPSILON))
+    root2 = math.sqrt(1.0 - beta2**step)
+    step_size = learning_rate * root2 / (1.0 - beta1**step)
+    return Factors(scale, step_size, epsilon * root2, 1.0 - learning_rate * weight_decay)
+
+
 def adamw_step(
     workers: Workers,
     weights: np.ndarray,
@@ -56,19 +92,12 @@ def adamw_step(
 ) -> None:
     """See `Backend.adamw_step`."""
     n = checks.adamw(weights, gradients, m, v, step, beta1, beta2)
-    if norm is not None and not np.isfinite(norm):
+    use = factors(learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm)
+    if use is None:
         return
-    scale = 1.0
-    if max_norm > 0.0:
-        if norm is None:
-            raise ValueError("adamw_step: max_norm needs norm, what gradient_norm gave")
-        scale = min(1.0, max_norm / (float(norm) + CLIP_EPSILON))
-    # m̂/(√v̂ + ε) with both corrections as factors: step_size·m / (√v + ε·√c₂), c = 1 − βᵗ
-    root2 = math.sqrt(1.0 - beta2**step)
-    step_size = np.float32(learning_rate * root2 / (1.0 - beta1**step))
-    small = np.float32(epsilon * root2)
-    keep = np.float32(1.0 - learning_rate * weight_decay)
-    first, second = np.float32((1.0 - beta1) * scale), np.float32((1.0 - beta2) * scale * scale)
+    step_size, small, keep = map(np.float32, (use.step_size, use.epsilon, use.keep))
+    first = np.float32((1.0 - beta1) * use.scale)
+    second = np.float32((1.0 - beta2) * use.scale * use.scale)
     decay1, decay2 = np.float32(beta1), np.float32(beta2)
 
     def work(start: int, stop: int) -> None:
@@ -88,8 +117,7 @@ def adamw_step(
             part += small
             np.divide(one, part, out=part)
             part *= step_size
-            if weight_decay != 0.0:
-                weight *= keep
+            weight *= keep
             weight -= part
 
     workers.run(work, n, elements=n, multiple=BLOCK)

@@ -186,6 +186,26 @@ def attention_cached(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """See `Backend.attention_cached`."""
+    end = check_cache(q, k, v, k_cache, v_cache, position, out)
+    out = np.empty(q.shape, np.float32) if out is None else out
+    k_cache[:, :, position:end] = by_head(k)
+    v_cache[:, :, position:end] = by_head(v)
+    attend(
+        workers, by_head(q), k_cache[:, :, :end], v_cache[:, :, :end], position, by_head(out), None
+    )
+    return out
+
+
+def check_cache(
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    k_cache: np.ndarray,
+    v_cache: np.ndarray,
+    position: int,
+    out: np.ndarray | None,
+) -> int:
+    """Check the arguments of `attention_cached`; return position + T."""
     op = "attention_cached"
     B, T, H, D = checks.attention(op, q, k=k, v=v, out=out)
     checks.floating(op, k_cache=k_cache, v_cache=v_cache)
@@ -197,10 +217,4 @@ def attention_cached(
     end = position + T
     if end > S:
         raise ValueError(f"{op}: {T} tokens from position {position} do not fit a cache of S = {S}")
-    out = np.empty(q.shape, np.float32) if out is None else out
-    k_cache[:, :, position:end] = by_head(k)
-    v_cache[:, :, position:end] = by_head(v)
-    attend(
-        workers, by_head(q), k_cache[:, :, :end], v_cache[:, :, :end], position, by_head(out), None
-    )
-    return out
+    return end

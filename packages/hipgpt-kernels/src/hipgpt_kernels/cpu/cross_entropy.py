@@ -56,9 +56,7 @@ def run(
 ) -> np.ndarray:
     """Both forms; with a scale the logits become their gradient."""
     M, V = checks.cross_entropy(op, logits, targets, losses, correct)
-    if M and (targets.min() < -1 or targets.max() >= V):
-        wrong = int(targets[(targets < -1) | (targets >= V)][0])
-        raise ValueError(f"{op}: targets holds {wrong}, expected ids in [0, {V}) or −1")
+    check_targets(op, targets, V)
     losses = np.empty(M, np.float32) if losses is None else losses
     step = max(1, BLOCK // V)
 
@@ -85,3 +83,10 @@ def run(
 
     workers.run(work, M, elements=logits.size)
     return losses
+
+
+def check_targets(op: str, targets: np.ndarray, V: int) -> None:
+    """Refuse targets that are neither ids nor −1."""
+    if targets.size and (targets.min() < -1 or targets.max() >= V):
+        wrong = int(targets[(targets < -1) | (targets >= V)][0])
+        raise ValueError(f"{op}: targets holds {wrong}, expected ids in [0, {V}) or −1")

@@ -1,0 +1,117 @@
+"""Attention by the compiled library: pairs of batch row and head are shared out to the workers."""
+
+from __future__ import annotations
+
+import math
+from ctypes import byref
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hipgpt_kernels import checks
+from hipgpt_kernels.cpu.attention import by_head, check_cache
+from hipgpt_kernels.native.library import View, load_library
+
+if TYPE_CHECKING:
+    from hipgpt_kernels.cpu.threads import Workers
+
+
+def view(array: np.ndarray, *, heads_first: bool = False) -> View:
+    """Address and strides of a (B, T, H, D) array, or of a (B, H, S, D) cache."""
+    strides = [stride // array.itemsize for stride in array.strides]
+    t, h = (strides[2], strides[1]) if heads_first else (strides[1], strides[2])
+    return View(array.ctypes.data, strides[0], t, h)
+
+
+def attend(
+    workers: Workers,
+    q: np.ndarray,
+    k: View,
+    v: View,
+    out: np.ndarray,
+    lse: np.ndarray | None,
+    position: int,
+) -> None:
+    """Attention of q over the position + T rows of k and v."""
+    B, T, H, D = q.shape
+    function = load_library().hipgpt_attention_forward
+    scale = 1.0 / math.sqrt(D)
+    views = [view(q), k, v, view(out)]
+    pointers = [byref(one) for one in views]
+    sums = None if lse is None else lse.ctypes.data
+
+    def work(start: int, stop: int) -> None:
+        function(*pointers, sums, H, T, D, position, scale, start, stop)
+
+    workers.run(work, B * H, elements=B * H * T * (position + T) * D // 16)
+
+
+def attention_forward(
+    workers: Workers,
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    *,
+    out: np.ndarray | None = None,
+    lse: np.ndarray | None = None,
+) -> np.ndarray:
+    """See `Backend.attention_forward`."""
+    op = "attention_forward"
+    B, T, H, _D = checks.attention(op, q, k=k, v=v, out=out)
+    if lse is not None:
+        checks.floating(op, lse=lse)
+        checks.shape(op, "lse", lse, (B, H, T), "(B, H, T)")
+    out = np.empty(q.shape, np.float32) if out is None else out
+    attend(workers, q, view(k), view(v), out, lse, 0)
+    return out
+
+
+def attention_backward(
+    workers: Workers,
+    dout: np.ndarray,
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    out: np.ndarray,
+    lse: np.ndarray,
+    dq: np.ndarray,
+    dk: np.ndarray,
+    dv: np.ndarray,
+) -> None:
+    """See `Backend.attention_backward`."""
+    op = "attention_backward"
+    B, T, H, D = checks.attention(op, q, k=k, v=v, dout=dout, out=out, dq=dq, dk=dk, dv=dv)
+    checks.floating(op, lse=lse)
+    checks.shape(op, "lse", lse, (B, H, T), "(B, H, T)")
+    function = load_library().hipgpt_attention_backward
+    scale = 1.0 / math.sqrt(D)
+    views = [view(array) for array in (dout, q, k, v, out, dq, dk, dv)]
+    before = [byref(one) for one in views[:5]]
+    after = [byref(one) for one in views[5:]]
+    sums = lse.ctypes.data
+
+    def work(start: int, stop: int) -> None:
+        function(*before, sums, *after, H, T, D, scale, start, stop)
+
+    workers.run(work, B * H, elements=B * H * T * T * D // 16)
+
+
+def attention_cached(
+    workers: Workers,
+    q: np.ndarray,
+    k: np.ndarray,
+    v: np.ndarray,
+    k_cache: np.ndarray,
+    v_cache: np.ndarray,
+    position: int,
+    *,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """See `Backend.attention_cached`."""
+    end = check_cache(q, k, v, k_cache, v_cache, position, out)
+    out = np.empty(q.shape, np.float32) if out is None else out
+    k_cache[:, :, position:end] = by_head(k)
+    v_cache[:, :, position:end] = by_head(v)
+    keys, values = view(k_cache, heads_first=True), view(v_cache, heads_first=True)
+    attend(workers, q, keys, values, out, None, position)
+    return out

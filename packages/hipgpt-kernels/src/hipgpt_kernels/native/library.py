@@ -1,0 +1,84 @@
+"""Find and load the widest compiled library that this processor executes; declare its functions."""
+
+from __future__ import annotations
+
+import ctypes
+from ctypes import POINTER, c_double, c_float, c_int32, c_int64, c_void_p
+from functools import cache
+from typing import Any
+
+from hipgpt_kernels.native.build import library_path
+
+
+class LibraryError(RuntimeError):
+    """The compiled library is missing or cannot be loaded; the message says what to do."""
+
+
+class Epilogue(ctypes.Structure):
+    """What follows a product; the mirror of `Epilogue` in csrc/gemm.h."""
+
+    _fields_ = (
+        ("bias", c_void_p),
+        ("activation", c_int32),
+        ("backward", c_int32),
+        ("before", c_void_p),
+        ("ld_before", c_int64),
+        ("residual", c_void_p),
+        ("ld_residual", c_int64),
+    )
+
+
+class View(ctypes.Structure):
+    """A (B, T, H, D) array by its strides in elements; the mirror of `View` in csrc/kernels.cpp."""
+
+    _fields_ = (("data", c_void_p), ("b", c_int64), ("t", c_int64), ("h", c_int64))
+
+
+P, N, F, FLAG, V = c_void_p, c_int64, c_float, c_int32, POINTER(View)
+
+SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "hipgpt_width": (c_int32, []),
+    "hipgpt_gemm": (None, [N, N, N, P, N, N, P, N, N, P, N, FLAG, POINTER(Epilogue)]),
+    "hipgpt_add_rows": (None, [P, N, P, N, N]),
+    "hipgpt_activation_forward": (None, [P, P, N, N, FLAG]),
+    "hipgpt_activation_backward": (None, [P, P, P, N, N, FLAG]),
+    "hipgpt_layernorm_forward": (None, [P, P, P, F, P, P, P, N, N]),
+    "hipgpt_layernorm_backward": (None, [P, P, P, P, P, P, P, P, N, N]),
+    "hipgpt_cross_entropy": (None, [P, P, P, P, N, N, FLAG, F]),
+    "hipgpt_adamw": (None, [P, P, P, P, N, F, F, F, F, F, F]),
+    "hipgpt_squares": (c_double, [P, N]),
+    "hipgpt_attention_forward": (None, [V, V, V, V, P, N, N, N, N, F, N, N]),
+    "hipgpt_attention_backward": (None, [V, V, V, V, V, P, V, V, V, N, N, N, F, N, N]),
+}
+
+
+def open_library(width: int) -> Any:
+    """The library for vectors of `width` floats, its functions declared."""
+    path = library_path(width)
+    if not path.exists():
+        raise LibraryError(
+            "the native CPU library is not built; "
+            'run "python -m hipgpt_kernels.native.build" with a C++ compiler at hand'
+        )
+    try:
+        library = ctypes.CDLL(str(path))
+        for name, (result, arguments) in SIGNATURES.items():
+            function = getattr(library, name)
+            function.restype, function.argtypes = result, arguments
+    except (OSError, AttributeError) as error:
+        raise LibraryError(
+            f"the native CPU library {path.name} cannot be loaded: {error}"
+        ) from error
+    return library
+
+
+@cache
+def load_library() -> Any:
+    """The widest library that this processor executes.
+
+    Raises:
+        LibraryError: none was built, or it cannot be loaded.
+    """
+    narrow = open_library(4)
+    width = narrow.hipgpt_width()
+    return narrow if width == 4 else open_library(width)
