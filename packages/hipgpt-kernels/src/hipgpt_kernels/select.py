@@ -51,7 +51,8 @@ def load_backend(
 
 def cpu_backend(threads: int | None, native: bool | None) -> Backend:
     """The CPU with its compiled code, or with NumPy alone."""
-    from hipgpt_kernels.native import LibraryError, NativeBackend
+    from hipgpt_kernels.native.backend import NativeBackend
+    from hipgpt_kernels.native.library import LibraryError
 
     if native is not False:
         try:
@@ -59,7 +60,7 @@ def cpu_backend(threads: int | None, native: bool | None) -> Backend:
         except LibraryError as error:
             if native:
                 raise BackendError(f"cpu: {error}") from error
-    from hipgpt_kernels.cpu import CpuBackend
+    from hipgpt_kernels.cpu.backend import CpuBackend
 
     return CpuBackend(threads)
 

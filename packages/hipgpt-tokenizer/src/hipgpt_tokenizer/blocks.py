@@ -9,12 +9,14 @@ Odd thing: reading a file keeps its line ends as they are ("\r\n" stays two char
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator
-from os import PathLike
-
 from .patterns import SplitPattern, split_pattern
 from .special import finder
+
+TYPE_CHECKING = False  # importing typing would cost half of the import time
+if TYPE_CHECKING:
+    import re
+    from collections.abc import Iterable, Iterator
+    from os import PathLike
 
 # Characters in a block: big enough that a worker's start costs nothing, small beside memory.
 BLOCK = 1 << 20
@@ -48,7 +50,8 @@ def text_blocks(
     Training on ``text_blocks(path)`` gives the tokenizer of the whole file, and needs the
     memory of a block.
     """
-    return cut_blocks(read_text(path, size), split_pattern(pattern), frozenset(special_tokens), size)
+    special = frozenset(special_tokens)
+    return cut_blocks(read_text(path, size), split_pattern(pattern), special, size)
 
 
 def cut_blocks(

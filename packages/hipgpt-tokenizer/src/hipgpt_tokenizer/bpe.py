@@ -7,10 +7,14 @@ over a linked list, so that a word of a million characters takes seconds and not
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import itertools
 from heapq import heapify, heappop, heappush
 
 from .model import ID_BITS
+
+TYPE_CHECKING = False  # importing typing would cost half of the import time
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 MASK = (1 << ID_BITS) - 1
 
@@ -49,7 +53,7 @@ def apply_merges(ids: list[int], table: MergeTable) -> list[int]:
 
 def _merge_short(ids: list[int], table: MergeTable) -> list[int]:
     get = table.get
-    ranks = [get(left << ID_BITS | right, _NEVER) for left, right in zip(ids, ids[1:])]
+    ranks = [get(left << ID_BITS | right, _NEVER) for left, right in itertools.pairwise(ids)]
     while ranks:
         best = min(ranks)
         if best == _NEVER:
@@ -74,9 +78,9 @@ def _merge_long(ids: list[int], table: MergeTable) -> list[int]:
 
     # An entry is rank and result, then the place: one int, so that the heap compares fast.
     heap = []
-    for place, (left, right) in enumerate(zip(ids, ids[1:])):
-        found = get(left << ID_BITS | right)
-        if found is not None:
+    for place, (left, right) in enumerate(itertools.pairwise(ids)):
+        found = get(left << ID_BITS | right, _NEVER)
+        if found != _NEVER:
             heap.append(found << shift | place)
     heapify(heap)
 
@@ -95,12 +99,12 @@ def _merge_long(ids: list[int], table: MergeTable) -> list[int]:
         after = following[place] = following[other]
         if after < count:
             before[after] = place
-            right = get(new << ID_BITS | ids[after])
-            if right is not None:
-                heappush(heap, right << shift | place)
+            found = get(new << ID_BITS | ids[after], _NEVER)
+            if found != _NEVER:
+                heappush(heap, found << shift | place)
         previous = before[place]
         if previous >= 0:
-            left = get(ids[previous] << ID_BITS | new)
-            if left is not None:
-                heappush(heap, left << shift | previous)
+            found = get(ids[previous] << ID_BITS | new, _NEVER)
+            if found != _NEVER:
+                heappush(heap, found << shift | previous)
     return [id_ for id_ in ids if id_ >= 0]

@@ -6,15 +6,17 @@ Odd thing: the arrays' type depends on the vocabulary: 16-bit ("H") up to 65,536
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from .blocks import cut_blocks
+from .files.disk import replacing
 from .parallel import ordered_map
 
 if TYPE_CHECKING:
+    import os
+
     from .tokenizer import Tokenizer
 
 Progress = Callable[[str, int, int], None]
@@ -99,22 +101,11 @@ def write_blocks(
     progress: Progress | None,
 ) -> int:
     """Write packed ids as they come, and rename the file when all are there; return the bytes."""
-    target = os.path.realpath(path)
-    folder, name = os.path.split(target)
-    temporary = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
     done = written = 0
-    try:
-        with open(temporary, "xb") as file:
-            for length, packed in blocks:
-                written += file.write(packed)
-                done += length
-                if progress:
-                    progress("encode", done, total)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
+    with replacing(path) as file:
+        for length, packed in blocks:
+            written += file.write(packed)
+            done += length
+            if progress:
+                progress("encode", done, total)
     return written

@@ -11,11 +11,15 @@ way to put results together, and one C call then makes a list or an array of the
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
 
 from .bpe import apply_merges, merge_table
 from .model import LEGACY, Model, surrogate_message
 from .seams import Seams
+
+TYPE_CHECKING = False  # importing typing would cost half of the import time
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Literal
 
 # Characters worked on at once: the chunks of 16 KB fit the processor's cache.
 _BLOCK = 1 << 14
@@ -138,13 +142,13 @@ class Encoder:
 
     >>> from hipgpt_tokenizer.model import byte_tokens
     >>> encoder = Encoder(Model(byte_tokens(), [], {}, "gpt2"))
-    >>> memoryview(encoder.pack("Hi")).cast(encoder.typecode).tolist()
+    >>> encoder.unpack(encoder.pack("Hi"))
     [39, 72]
     """
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self.typecode = "H" if len(model.tokens) <= 1 << 16 else "I"
+        self.typecode: Literal["H", "I"] = "H" if len(model.tokens) <= 1 << 16 else "I"
         self.pieces = PieceCache(model, self.typecode)
         self._pattern = model.pattern
         self._chunks = ChunkCache(self.pieces, model.pattern.split)
@@ -152,7 +156,11 @@ class Encoder:
 
     def ids(self, text: str) -> list[int]:
         """Return the ids of a text."""
-        return memoryview(self.pack(text)).cast(self.typecode).tolist()
+        return self.unpack(self.pack(text))
+
+    def unpack(self, packed: bytes) -> list[int]:
+        """Return packed ids as a list."""
+        return memoryview(packed).cast(self.typecode).tolist()
 
     def pack(self, text: str) -> bytes:
         """Return the ids of a text as machine integers of `typecode`."""

@@ -10,11 +10,15 @@ the token "the" in " the" is [220, 1169, (old), 1169], and the token before it e
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from heapq import heapify, heappop, heappush
+from typing import TYPE_CHECKING
 
-from .counting import Progress
 from .model import ID_BITS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from .counting import Progress
 
 _PAIR_BITS = 2 * ID_BITS
 _PAIR = (1 << _PAIR_BITS) - 1
@@ -84,8 +88,8 @@ def learn_merges(
 
         # What the loop needs is in local names: it runs once for each merge in each word.
         left_length, right_length = lengths[left], lengths[right]
-        left_pair, new_left = left << ID_BITS, new << ID_BITS
-        right_key, changed = right << ID_BITS, []
+        new_key, right_key = new << ID_BITS, right << ID_BITS
+        changed: list[int] = []
         for place in occurrences:
             middle = place + left_length
             if line[place] != left or line[middle] != right:
@@ -111,7 +115,7 @@ def learn_merges(
             after = line[end]
             if after >= 0:
                 counts[right_key | after] -= frequency
-                key = new_left | after
+                key = new_key | after
                 if key in counts:
                     counts[key] += frequency
                     places.setdefault(key, []).append(place)

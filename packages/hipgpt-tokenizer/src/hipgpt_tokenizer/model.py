@@ -6,11 +6,14 @@ the same token: "a" + "bc" and "ab" + "c" are both "abc".
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from .byte_symbols import GPT2_ORDER, spell, unspell
 from .patterns import split_pattern
+
+TYPE_CHECKING = False  # importing typing would cost half of the import time
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 ID_BITS = 24
 """A pair of ids is packed in one int: left << ID_BITS | right."""

@@ -27,8 +27,10 @@ _GPT2 = (
     r"[@T][@S]+|\n(?:[\n ](?:[@S]|\Z)|[@U])[@S]*| \Z",
 )
 _GPT4 = (
-    r"'(?i:[sdmt]|ll|ve|re)|[^\r\n@L@N]?[@L]+|[@N]{1,3}| ?[^@S@L@N]+[\r\n]*"
-    r"|[@S]*[\r\n]+|[@S]+(?![^@S])|[@S]+",
+    (
+        r"'(?i:[sdmt]|ll|ve|re)|[^\r\n@L@N]?[@L]+|[@N]{1,3}| ?[^@S@L@N]+[\r\n]*"
+        r"|[@S]*[\r\n]+|[@S]+(?![^@S])|[@S]+"
+    ),
     # A line end belongs to the piece before it, any other space to the piece after it.
     r"[@R](?=[^@S])|(?<=[\r\n])(?=[^@S])",
     r"[@S]{2,}| \Z",
@@ -113,25 +115,6 @@ class SplitPattern:
         """
         match = self._for(text)[1].search(text, target)
         return match.start() if match else len(text)
-
-    def last_cut(self, text: str, start: int, end: int) -> int:
-        """Return the last safe place in start < place <= end, or start if there is none.
-
-        Looks at text beyond end, so end must be less than the text's length to count itself.
-
-        >>> split_pattern("gpt2").last_cut("one two three", 0, 12)
-        7
-        """
-        reach = 256
-        while True:
-            low = max(start + 1, end - reach)
-            found = start
-            for match in self._for(text)[1].finditer(text, low, min(end + 1, len(text))):
-                # subtle: endpos hides what follows, so a match never needs a later character
-                found = match.start()
-            if found > start or low == start + 1:
-                return found
-            reach *= 8
 
     def awkward(self, text: str) -> list[tuple[int, int]]:
         r"""Return the spans that the chunk cache must not see; their pieces need the pattern.

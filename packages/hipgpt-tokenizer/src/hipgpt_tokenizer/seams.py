@@ -10,7 +10,9 @@ whole words is the better tool there.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+TYPE_CHECKING = False  # importing typing would cost half of the import time
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class Seams(dict[str, bool]):
@@ -62,5 +64,5 @@ def _borders(token: bytes) -> set[tuple[bytes, bytes]]:
     edges = [0, *starts, len(token)]
     return {
         (token[left:middle], token[middle:right])
-        for left, middle, right in zip(edges, edges[1:], edges[2:])
+        for left, middle, right in zip(edges, edges[1:], edges[2:], strict=False)
     }

@@ -7,14 +7,18 @@ Hugging Face does; tiktoken leaves that case to chance.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping, Set
+
+TYPE_CHECKING = False  # importing typing would cost half of the import time
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+    from collections.abc import Set as AbstractSet
 
 ALL = "all"
 
 
 def choose(
     special: Mapping[str, int],
-    allowed: str | Set[str],
+    allowed: str | AbstractSet[str],
     disallowed: str | Collection[str],
 ) -> tuple[frozenset[str], frozenset[str]]:
     """Return which texts are to become special tokens and which are refused.
@@ -30,7 +34,7 @@ def choose(
     else:
         allow = frozenset(allowed)
         if not allow <= names:
-            unknown = sorted(allow - names)[0]
+            unknown = min(allow - names)
             raise ValueError(
                 f"allowed_special has {unknown!r}, which is no special token of this tokenizer; "
                 f"it has {', '.join(map(repr, special)) or 'none'}"

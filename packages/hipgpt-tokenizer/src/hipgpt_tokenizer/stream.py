@@ -7,7 +7,10 @@ later more than one token's worth.
 from __future__ import annotations
 
 import codecs
-from collections.abc import Callable
+
+TYPE_CHECKING = False  # importing typing would cost half of the import time
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 class StreamDecoder:

@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import os
 from array import array
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from types import MappingProxyType
-from typing import Any
 
 from . import special as special_policy
 from .encoder import Encoder
 from .model import Model
 from .stream import StreamDecoder
+
+TYPE_CHECKING = False  # importing typing would cost half of the import time
+if TYPE_CHECKING:
+    from typing import Any
+
 
 Progress = Callable[[str, int, int], None]
 Path = str | os.PathLike[str]
@@ -126,7 +131,7 @@ class Tokenizer:
         """Write vocab.json and merges.txt into a folder and return their paths.
 
         >>> Tokenizer.train("low lower", 258).save_gpt2(".")  # doctest: +SKIP
-        ('./vocab.json', './merges.txt')
+        ('vocab.json', 'merges.txt')
         """
         from .files import gpt2
 
@@ -182,7 +187,7 @@ class Tokenizer:
         self,
         text: str,
         *,
-        allowed_special: str | Set[str] = _NONE,
+        allowed_special: str | AbstractSet[str] = _NONE,
         disallowed_special: str | Collection[str] = "all",
     ) -> list[int]:
         """Return the ids of a text.
@@ -207,7 +212,7 @@ class Tokenizer:
         if not self._model.special and allowed_special == _NONE and disallowed_special == "all":
             return self._encoder.ids(text)
         allowed, disallowed = self._choose(allowed_special, disallowed_special)
-        return memoryview(self.pack(text, allowed, disallowed)).cast(self.typecode).tolist()
+        return self._encoder.unpack(self.pack(text, allowed, disallowed))
 
     def encode_ordinary(self, text: str) -> list[int]:
         """Return the ids of a text, whose special tokens are text like any other.
@@ -241,7 +246,7 @@ class Tokenizer:
         self,
         text: str,
         *,
-        allowed_special: str | Set[str] = _NONE,
+        allowed_special: str | AbstractSet[str] = _NONE,
         disallowed_special: str | Collection[str] = "all",
     ) -> tuple[list[int], list[tuple[int, int]]]:
         """Return the ids of a text and the (start, end) of each in it, in characters.
@@ -272,7 +277,7 @@ class Tokenizer:
         self,
         texts: Iterable[str],
         *,
-        allowed_special: str | Set[str] = _NONE,
+        allowed_special: str | AbstractSet[str] = _NONE,
         disallowed_special: str | Collection[str] = "all",
         workers: int = 1,
     ) -> list[list[int]]:
@@ -294,17 +299,13 @@ class Tokenizer:
             raise TypeError("texts is a str, expected an iterable of str")
         allowed, disallowed = self._choose(allowed_special, disallowed_special)
         groups = packed_texts(self, texts, allowed, disallowed, worker_count(workers))
-        return [
-            memoryview(packed).cast(self.typecode).tolist()
-            for _, group in groups
-            for packed in group
-        ]
+        return [self._encoder.unpack(packed) for _, group in groups for packed in group]
 
     def encode_array(
         self,
         texts: str | Iterable[str],
         *,
-        allowed_special: str | Set[str] = _NONE,
+        allowed_special: str | AbstractSet[str] = _NONE,
         disallowed_special: str | Collection[str] = "all",
         append_eot: bool = False,
         workers: int = 1,
@@ -336,16 +337,14 @@ class Tokenizer:
             return ids
         total = sum(map(len, texts)) if isinstance(texts, Sequence) else 0
         groups = packed_texts(self, texts, allowed, disallowed, count)
-        joined = (
-            (length, b"".join(packed + end for packed in group)) for length, group in groups
-        )
+        joined = ((length, b"".join(packed + end for packed in group)) for length, group in groups)
         return gather(self.typecode, joined, total, progress)
 
     def encode_parts(
         self,
         parts: Iterable[str],
         *,
-        allowed_special: str | Set[str] = _NONE,
+        allowed_special: str | AbstractSet[str] = _NONE,
         disallowed_special: str | Collection[str] = "all",
         workers: int = 1,
     ) -> Iterator[array[int]]:
@@ -372,7 +371,7 @@ class Tokenizer:
         self,
         path: Path,
         *,
-        allowed_special: str | Set[str] = _NONE,
+        allowed_special: str | AbstractSet[str] = _NONE,
         disallowed_special: str | Collection[str] = "all",
         workers: int = 1,
         progress: Progress | None = None,
@@ -403,7 +402,7 @@ class Tokenizer:
         path: Path,
         target: Path,
         *,
-        allowed_special: str | Set[str] = _NONE,
+        allowed_special: str | AbstractSet[str] = _NONE,
         disallowed_special: str | Collection[str] = "all",
         workers: int = 1,
         progress: Progress | None = None,
@@ -443,7 +442,7 @@ class Tokenizer:
         return b"".join(packed)
 
     def _choose(
-        self, allowed: str | Set[str], disallowed: str | Collection[str]
+        self, allowed: str | AbstractSet[str], disallowed: str | Collection[str]
     ) -> tuple[frozenset[str], frozenset[str]]:
         return special_policy.choose(self._model.special, allowed, disallowed)
 

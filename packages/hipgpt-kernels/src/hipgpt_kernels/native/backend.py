@@ -16,7 +16,7 @@ class NativeBackend(CpuBackend):
 
     def __init__(self, threads: int | None = None) -> None:
         super().__init__(threads)
-        width = load_library().hipgpt_width()
+        width = load_library().hipgpt_own_width()
         self.description += f", own {width * 32}-bit vector code"
 
     linear_forward = bind(ops.linear_forward)

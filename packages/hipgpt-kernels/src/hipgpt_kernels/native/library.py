@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from ctypes import POINTER, c_double, c_float, c_int32, c_int64, c_void_p
 from functools import cache
 from typing import Any
@@ -38,6 +39,7 @@ P, N, F, FLAG, V = c_void_p, c_int64, c_float, c_int32, POINTER(View)
 
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "hipgpt_width": (c_int32, []),
+    "hipgpt_own_width": (c_int32, []),
     "hipgpt_gemm": (None, [N, N, N, P, N, N, P, N, N, P, N, FLAG, POINTER(Epilogue)]),
     "hipgpt_add_rows": (None, [P, N, P, N, N]),
     "hipgpt_activation_forward": (None, [P, P, N, N, FLAG]),
@@ -74,11 +76,19 @@ def open_library(width: int) -> Any:
 
 @cache
 def load_library() -> Any:
-    """The widest library that this processor executes.
+    """The widest library that this processor executes, or that HIPGPT_CPU_WIDTH allows.
 
     Raises:
-        LibraryError: none was built, or it cannot be loaded.
+        LibraryError: none was built, it cannot be loaded, or HIPGPT_CPU_WIDTH is no width.
     """
     narrow = open_library(4)
-    width = narrow.hipgpt_width()
+    width = min(narrow.hipgpt_width(), allowed_width())
     return narrow if width == 4 else open_library(width)
+
+
+def allowed_width() -> int:
+    """HIPGPT_CPU_WIDTH: the most floats a vector may have."""
+    text = os.environ.get("HIPGPT_CPU_WIDTH", "16")
+    if text not in ("4", "8", "16"):
+        raise LibraryError(f"HIPGPT_CPU_WIDTH is {text!r}, expected 4, 8 or 16")
+    return int(text)

@@ -5,9 +5,12 @@ Odd thing: the old C++ HipGPT used the same file name for a format of its own.
 
 from __future__ import annotations
 
-from hipgpt_tokenizer.model import Model
+from typing import TYPE_CHECKING
 
 from . import disk, huggingface, legacy
+
+if TYPE_CHECKING:
+    from hipgpt_tokenizer.model import Model
 
 
 def read(path: disk.PathLike) -> Model:

@@ -5,12 +5,15 @@ Odd thing: they do not say which tokens are special; those that no merge makes a
 
 from __future__ import annotations
 
-import os
-from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hipgpt_tokenizer.model import LEGACY, Model
+from hipgpt_tokenizer.model import Model
 
 from . import disk, spelled
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _HEADER = "#version: 0.2"
 
@@ -53,11 +56,8 @@ def _merge_lines(text: str) -> list[tuple[str, str]]:
 def write(model: Model, vocab: disk.PathLike, merges: disk.PathLike) -> None:
     """Write the two files."""
     if model.pattern.name != "gpt2" or model.ignore_merges:
-        what = "a tokenizer that ignores merges" if model.ignore_merges else model.pattern.name
-        raise ValueError(
-            f"GPT-2's files cannot say that the split pattern is another than GPT-2's ({what}); "
-            + ("no other format can either" if model.pattern.name == LEGACY else "save as tokenizer.json")
-        )
+        what = "ignore_merges" if model.ignore_merges else f"the pattern {model.pattern.name}"
+        raise ValueError(f"GPT-2's files cannot say {what}; save as tokenizer.json instead")
     names = [model.spelling(id_) for id_ in range(len(model.tokens))]
     lines = [_HEADER, *(f"{names[left]} {names[right]}" for left, right, _ in model.merges), ""]
     disk.write_json(vocab, {name: id_ for id_, name in enumerate(names)})
@@ -67,7 +67,7 @@ def write(model: Model, vocab: disk.PathLike, merges: disk.PathLike) -> None:
 def paths(folder: disk.PathLike) -> tuple[str, str]:
     """Return where the two files of a folder are.
 
-    >>> paths("out") == (os.path.join("out", "vocab.json"), os.path.join("out", "merges.txt"))
+    >>> paths("out")[0] == str(Path("out") / "vocab.json")
     True
     """
-    return os.path.join(folder, "vocab.json"), os.path.join(folder, "merges.txt")
+    return str(Path(folder) / "vocab.json"), str(Path(folder) / "merges.txt")

@@ -144,7 +144,9 @@ def _check_body(body: dict[str, Any]) -> None:
         if body.get(key):
             raise ValueError(f"model.{key} is {body[key]!r}, expected a model without it")
     if not isinstance(body.get("ignore_merges", False), bool):
-        raise ValueError(f"model.ignore_merges is {body['ignore_merges']!r}, expected true or false")
+        raise ValueError(  # noqa: TRY004 - it is the file that is wrong, not the caller
+            f"model.ignore_merges is {body['ignore_merges']!r}, expected true or false"
+        )
 
 
 def _check_type(part: Any, where: str, name: str) -> None:

@@ -6,10 +6,13 @@ where the format, like GPT-2's two files, does not say which are.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from hipgpt_tokenizer.byte_symbols import unspell
 from hipgpt_tokenizer.model import encode_utf8
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
 
 
 def merge_ids(

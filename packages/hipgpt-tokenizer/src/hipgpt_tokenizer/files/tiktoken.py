@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from hipgpt_tokenizer.bpe import apply_merges, merge_table
 from hipgpt_tokenizer.model import ID_BITS, LEGACY, Model, encode_utf8
 
 from . import disk
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def read(path: disk.PathLike, pattern: str, special: Sequence[str]) -> Model:

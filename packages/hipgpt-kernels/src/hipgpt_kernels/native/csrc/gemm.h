@@ -179,16 +179,25 @@ static void few_rows(int64_t M, int64_t N, int64_t K, Matrix a, Matrix b, float*
             if (n == 4 * W) {
                 Vec s[4];
                 for (int v = 0; v < 4; ++v) s[v] = add ? load(out + j + v * W) : Vec{};
-                for (int64_t k = 0; k < K; ++k) {
-                    const Vec x = splat(a.data[m * a.row + k * a.column]);
-                    for (int v = 0; v < 4; ++v) s[v] += x * load(b.data + k * b.row + j + v * W);
+                for (int64_t k0 = 0; k0 < K; k0 += KC) {  // runs of KC, so that rounding stays small
+                    Vec run[4] = {};
+                    for (int64_t k = k0; k < std::min(K, k0 + KC); ++k) {
+                        const Vec x = splat(a.data[m * a.row + k * a.column]);
+                        for (int v = 0; v < 4; ++v)
+                            run[v] += x * load(b.data + k * b.row + j + v * W);
+                    }
+                    for (int v = 0; v < 4; ++v) s[v] += run[v];
                 }
                 for (int v = 0; v < 4; ++v) store(out + j + v * W, s[v]);
             } else {
                 for (int64_t i = j; i < j + n; ++i) {
                     float s = add ? out[i] : 0.0f;
-                    for (int64_t k = 0; k < K; ++k)
-                        s += a.data[m * a.row + k * a.column] * b.data[k * b.row + i];
+                    for (int64_t k0 = 0; k0 < K; k0 += KC) {
+                        float run = 0.0f;
+                        for (int64_t k = k0; k < std::min(K, k0 + KC); ++k)
+                            run += a.data[m * a.row + k * a.column] * b.data[k * b.row + i];
+                        s += run;
+                    }
                     out[i] = s;
                 }
             }

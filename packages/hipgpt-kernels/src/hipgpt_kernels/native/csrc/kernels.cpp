@@ -21,6 +21,9 @@ EXPORT int32_t hipgpt_width() {
     return 4;
 }
 
+// Floats of a vector of this library.
+EXPORT int32_t hipgpt_own_width() { return W; }
+
 EXPORT void hipgpt_gemm(int64_t M, int64_t N, int64_t K, const float* a, int64_t a_row,
                         int64_t a_column, const float* b, int64_t b_row, int64_t b_column, float* c,
                         int64_t ldc, int32_t add, const Epilogue* epilogue) {

@@ -1,0 +1,128 @@
+"""`hipgpt train`: from a text to a model, or on with a run that was begun before.
+
+The odd thing: everything it needs is imported inside, so that `hipgpt train --help` is quick.
+"""
+
+from __future__ import annotations
+
+import shlex
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hipgpt_cli import human, options, say
+from hipgpt_cli.errors import StoppedError
+from hipgpt_cli.options import Integer, option
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hipgpt_cli.fit import Outcome
+    from hipgpt_cli.session import Session
+    from hipgpt_cli.signals import Interrupts
+    from hipgpt_model.train import Trainer
+
+
+def _run_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    from hipgpt_cli.runs import check_name
+
+    try:
+        return value if value is None else check_name(value)
+    except ValueError as error:
+        raise click.BadParameter(str(error), ctx, param) from error
+
+
+@click.command(
+    cls=options.Command,
+    short_help="Train a model on text: one command from a text file to a model that writes.",
+)
+@option("--data", "--data-path", "data", default="stdlib", metavar="SOURCE", group="Text",
+        help="What to learn from: a text file, a folder of text files, - (standard input), stdlib "
+        "(Python's own source on this machine) or shakespeare (1.1 MB, downloaded once).")
+@option("--tokenizer-path", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
+        group="Text", help="Use this tokenizer.json instead of training one on the text.")
+@option("--tokens-path", type=click.Path(dir_okay=False), metavar="FILE", group="Text",
+        help="Keep the encoded text here instead of in the run's folder, so that runs share it.")
+@option("--run-name", "--run", "run_name", metavar="NAME", group="Run", callback=_run_name,
+        show_default="time and text", help="Name of the new run, or of the run to resume.")
+@option("--runs-dir", type=click.Path(file_okay=False), default="runs", metavar="FOLDER",
+        group="Run", help="Folder that holds the runs.")
+@option("--resume", is_flag=True, group="Run",
+        help="Go on with the newest run, or with --run-name, as it was configured.")
+@option("--ckpt", type=click.Path(exists=True, dir_okay=False), metavar="FILE", group="Run",
+        help="Go on from this checkpoint of a run, in a new run.")
+@option("--reset", is_flag=True, group="Run",
+        help="Delete the run of this --run-name first: tokenizer, ids and checkpoints.")
+@option("--ckpt-every", type=Integer(0), default=500, group="Run",
+        help="Steps between checkpoints; 0: only at the end.")
+@option("--keep-last", type=Integer(1), default=5, group="Run",
+        help="How many of the newest checkpoints to keep.")
+@option("--log-every", type=Integer(1), default=50, group="Run",
+        help="Steps between reports: a line, where there is no live bar, and in metrics.jsonl.")
+@options.training_options()
+@options.model_size_options()
+@options.device_options()
+@click.pass_context
+def command(ctx: click.Context, **params: Any) -> None:
+    """Train a model on text, and save it in a folder of its own.
+
+    Without options it learns from Python's own standard library, which every machine has, and
+    takes a minute or two on two cores. Ctrl-C saves and stops; --resume goes on.
+
+    \b
+    hipgpt train --data shakespeare
+    hipgpt train --data my.txt --steps 5000 --dim 256 --layers 4
+    hipgpt train --resume
+    """
+    from hipgpt_cli.session import session
+    from hipgpt_cli.signals import Interrupts
+
+    if params["reset"] and (params["resume"] or params["ckpt"]):
+        raise click.UsageError("--reset starts over and --resume goes on; choose one", ctx)
+    if params["resume"] and params["ckpt"]:
+        raise click.UsageError(
+            "--resume goes on in the same run and --ckpt in a new one; choose one", ctx
+        )
+    with Interrupts() as interrupts, session(ctx, params) as ready:
+        say.fact("Run", str(ready.run.path))
+        _train(ready, params, interrupts)
+
+
+def _train(ready: Session, params: dict[str, Any], interrupts: Interrupts) -> None:
+    from hipgpt_cli.fit import Fit, Saving
+    from hipgpt_cli.metrics import Metrics
+    from hipgpt_cli.sample import say_sample
+
+    run, trainer = ready.run, ready.trainer
+    metrics = Metrics(run.metrics, after=trainer.step)
+    settled = ready.config["options"]
+    saving = Saving(settled["ckpt_every"], settled["keep_last"])
+    begun, start = trainer.step, time.perf_counter()
+    outcome = Fit(trainer, run, metrics, saving, ready.tokenizer.fingerprint, interrupts)()
+    run.write_config(ready.config)  # with the time: the newest run is the one that ended last
+    if outcome.signal is not None:
+        raise StoppedError(outcome.signal, _how_to_go_on(outcome, trainer, params))
+    seconds = human.duration(time.perf_counter() - start)
+    say.fact("Trained", f"{human.count(trainer.step - begun)} steps in {seconds}")
+    say.fact("Saved", _describe_file(outcome.checkpoint))
+    prompt = say_sample(trainer, ready.tokenizer)
+    say.next_command("hipgpt", "generate", *_where(params), "--prompt", prompt)
+
+
+def _how_to_go_on(outcome: Outcome, trainer: Trainer, params: dict[str, Any]) -> str:
+    done, steps = human.count(trainer.step), human.count(trainer.config.steps)
+    saved = f"Stopped after step {done} of {steps}; saved {_describe_file(outcome.checkpoint)}."
+    if trainer.step == trainer.config.steps:
+        return saved
+    command = shlex.join(["hipgpt", "train", *_where(params), "--resume"])
+    return f"{saved} To go on: {command}"
+
+
+def _describe_file(path: Path) -> str:
+    return f"{path} ({human.size(path.stat().st_size)})"
+
+
+def _where(params: dict[str, Any]) -> tuple[str, ...]:
+    """The option that finds this run again from a new command line."""
+    return () if params["runs_dir"] == "runs" else ("--runs-dir", params["runs_dir"])

@@ -1,0 +1,269 @@
+"""Where the text comes from: a file, a folder, standard input, Python's own source, Shakespeare.
+
+A corpus is a row of documents; a document comes in parts, so that a file larger than memory can be
+read. The odd thing is where a file is cut into parts: after a newline between two characters that
+are not space, because there every split pattern of the tokenizer has a border anyway. A literal
+<|endoftext|> in a text ends a document, as in the text files that are published that way.
+"""
+
+from __future__ import annotations
+
+import codecs
+import hashlib
+import os
+import re
+import stat
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from hipgpt_cli import human
+from hipgpt_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+END_OF_TEXT = "<|endoftext|>"
+
+STDLIB_BYTES = 4_000_000
+"""How much of the standard library is taken: about 1.1 M tokens, enough that 1,500 steps of the
+default model see no text twice; it trains and encodes in a few seconds."""
+
+_PART_BYTES = 8 << 20
+_SAFE_BORDER = re.compile(r"\S\n(?=\S)")
+_SKIPPED_FOLDERS = frozenset(
+    {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"}
+)
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A row of documents.
+
+    Attributes:
+        name: short, fit for a folder's name: "stdlib", "shakespeare", a file's stem.
+        description: what it is and where, for people.
+        source: what `--data` has to be to get the same text again; a path is absolute.
+        files: one document each, in the order of training. Empty for standard input.
+        text: the one document that came through standard input.
+        bytes: size of all documents in UTF-8.
+        skipped: files of a folder that hold no UTF-8 text.
+    """
+
+    name: str
+    description: str
+    source: str
+    files: tuple[Path, ...]
+    bytes: int
+    text: str | None = None
+    skipped: tuple[Path, ...] = ()
+
+    def parts(self) -> Iterator[tuple[str, bool]]:
+        """Yield (text, last): the documents' parts in order; `last` marks a document's end.
+
+        Every document ends with exactly one `last`; its text may be empty.
+        """
+        for file in self.files:
+            with file.open("rb") as stream:
+                yield from _documents(_decoded(stream, str(file)))
+        if self.text is not None:
+            yield from _documents(iter([self.text]))
+
+    def sha256(self) -> str:
+        """The hash of all documents with their borders, in hexadecimal."""
+        digest = hashlib.sha256()
+        for text, last in self.parts():
+            digest.update(text.encode("utf-8"))
+            if last:
+                digest.update(END_OF_TEXT.encode())
+        return digest.hexdigest()
+
+
+def open_corpus(source: str) -> Corpus:
+    """The corpus that `--data` names.
+
+    Args:
+        source: a file, a folder, "-", "stdlib" or "shakespeare". A file or folder of one of these
+            names is meant by "./stdlib".
+
+    Raises:
+        UserError: there is no such text, or it is not text.
+    """
+    if source == "-":
+        return _standard_input()
+    if source == "stdlib":
+        return _standard_library()
+    if source == "shakespeare":
+        from hipgpt_cli.download import shakespeare
+
+        path = shakespeare()
+        size = path.stat().st_size
+        description = f"Tiny Shakespeare, {human.size(size)} ({path})"
+        return Corpus(source, description, source, (path,), size)
+    path = Path(source).expanduser().absolute()
+    try:
+        mode = path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise UserError(
+            f"{source}: there is no such file or folder; --data takes a text file, a folder of "
+            "text files, - (standard input), stdlib or shakespeare"
+        ) from error
+    return _folder(path) if stat.S_ISDIR(mode) else _file(path)
+
+
+def _file(path: Path) -> Corpus:
+    size = path.stat().st_size
+    with path.open("rb") as stream:  # read once now: a mistake is told before anything is made
+        empty = not any(part.strip() for part in _decoded(stream, str(path)))
+    if empty:
+        raise UserError(f"{path} is empty; --data needs a file with text in it")
+    return Corpus(_slug(path.stem), f"{path}, {human.size(size)}", str(path), (path,), size)
+
+
+def _folder(path: Path) -> Corpus:
+    files: list[Path] = []
+    skipped: list[Path] = []
+    for file in _walk(path, skip=frozenset()):
+        (files if _is_text(file) else skipped).append(file)
+    size = sum(file.stat().st_size for file in files)
+    if not files or size == 0:
+        raise UserError(f"{path} holds no file with UTF-8 text; --data needs at least one")
+    description = f"{path}, {_files(len(files))}, {human.size(size)}"
+    return Corpus(
+        _slug(path.name), description, str(path), tuple(files), size, skipped=tuple(skipped)
+    )
+
+
+def _standard_library() -> Corpus:
+    root = Path(sysconfig.get_path("stdlib"))
+    files: list[Path] = []
+    total = 0
+    for file in _walk(root, skip=_SKIPPED_FOLDERS, suffix=".py") if root.is_dir() else ():
+        if not _is_text(file):
+            continue
+        size = file.stat().st_size
+        if total + size > STDLIB_BYTES:
+            break
+        files.append(file)
+        total += size
+    if total == 0:
+        raise UserError(
+            f"this Python has no source files of its standard library in {root}; "
+            "give a text of your own with --data FILE"
+        )
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    description = (
+        f"Python {version}'s own standard library, {_files(len(files))}, "
+        f"{human.size(total)} ({root})"
+    )
+    return Corpus("stdlib", description, "stdlib", tuple(files), total)
+
+
+def _standard_input() -> Corpus:
+    parts = list(_decoded(sys.stdin.buffer, "standard input"))
+    text = "".join(parts)
+    if not text.strip():
+        raise UserError("standard input is empty; --data - needs text there")
+    size = len(text.encode("utf-8"))
+    return Corpus("stdin", f"standard input, {human.size(size)}", "-", (), size, text=text)
+
+
+def _walk(root: Path, *, skip: frozenset[str], suffix: str = "") -> Iterator[Path]:
+    """Regular files below root, by their relative path; hidden ones and links to folders not."""
+    found: list[tuple[str, Path]] = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if name not in skip and not name.startswith(".")]
+        for name in names:
+            file = Path(folder, name)
+            if name.endswith(suffix) and not name.startswith(".") and file.is_file():
+                found.append((file.relative_to(root).as_posix(), file))
+    for _, file in sorted(found):
+        yield file
+
+
+def _is_text(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            for _ in _decoded(stream, str(path)):
+                pass
+    except (UserError, OSError):
+        return False
+    return True
+
+
+def _decoded(stream: IO[bytes], name: str) -> Iterator[str]:
+    """Yield a UTF-8 stream in parts whose borders no tokenizer's pattern would cross.
+
+    Raises:
+        UserError: it is not text; the sentence says at which byte.
+    """
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    start, kept = 0, ""
+    while True:
+        data = stream.read(_PART_BYTES)
+        if (zero := data.find(0)) >= 0:
+            raise UserError(f"{name} is not text: byte {start + zero:,} is zero")
+        try:
+            text = decoder.decode(data, final=not data)
+        except UnicodeDecodeError as error:
+            # The decoder may have held back up to three bytes of the part before.
+            offset = start + error.start - (len(error.object) - len(data))
+            raise UserError(
+                f"{name} is not UTF-8 text: byte {offset:,} is 0x{error.object[error.start]:02x}; "
+                "convert it to UTF-8 first"
+            ) from error
+        if start == 0:
+            text = text.removeprefix("\ufeff")
+        start += len(data)
+        kept += text
+        if not data:
+            break
+        if len(kept) >= _PART_BYTES and (border := _last_border(kept)):
+            yield kept[:border]
+            kept = kept[border:]
+    if kept:
+        yield kept
+
+
+def _last_border(text: str) -> int:
+    """Where to cut: after the last newline between two characters that are no space; 0 is nowhere.
+
+    >>> _last_border("one\\ntwo\\n  three")
+    4
+    """
+    at = len(text)
+    while (at := text.rfind("\n", 1, at)) > 0:
+        if _SAFE_BORDER.match(text, at - 1):
+            return at + 1
+    return 0
+
+
+def _documents(parts: Iterator[str]) -> Iterator[tuple[str, bool]]:
+    """Cut parts at <|endoftext|>; empty documents are left out."""
+    begun = False
+    for part in parts:
+        *ended, rest = part.split(END_OF_TEXT)
+        for text in ended:
+            if text.strip() or begun:
+                yield text, True
+            begun = False
+        if rest:
+            yield rest, False
+            begun = True
+    if begun:
+        yield "", True
+
+
+def _files(number: int) -> str:
+    return "1 file" if number == 1 else f"{human.count(number)} files"
+
+
+def _slug(name: str) -> str:
+    """A name that any file system takes.
+
+    >>> _slug("my text (2).old")
+    'my-text-2-.old'
+    """
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:40] or "text"

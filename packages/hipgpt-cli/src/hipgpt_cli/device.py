@@ -1,0 +1,79 @@
+"""Choose the device, once and aloud, and say why it is not another one.
+
+The odd thing: the CPU's thread count must be in the environment before NumPy is first imported,
+because its matrix product reads it only then; so commands come here before anything else.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from hipgpt_cli import human
+from hipgpt_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from hipgpt_kernels import Backend
+
+_BLAS_THREADS = (
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+)
+
+
+def open_device(name: str, threads: int | None) -> Backend:
+    """The backend that `--device` and `--threads` ask for.
+
+    Args:
+        name: "auto", "cpu" or "hip".
+        threads: CPU threads; None is every core.
+
+    Raises:
+        UserError: it cannot be used here; the sentence says why.
+    """
+    if threads is not None:
+        os.environ.update(dict.fromkeys(_BLAS_THREADS, str(threads)))
+    from hipgpt_kernels import BackendError, load_backend
+
+    try:
+        return load_backend(name, threads=threads)
+    except BackendError as error:
+        raise UserError(f"--device {name}: {error}") from error
+
+
+def describe(backend: Backend, asked: str) -> str:
+    """One line: the device, and for "auto" on the CPU why it is no GPU."""
+    line = f"{backend.name}: {backend.description}"
+    if asked == "auto" and backend.name == "cpu" and (reason := why_not("hip")):
+        line += f" (no GPU: {reason})"
+    return line
+
+
+def why_not(name: str) -> str | None:
+    """Why a backend cannot be used here; None if it can."""
+    from hipgpt_kernels import BackendError, load_backend
+
+    try:
+        load_backend(name)
+    except BackendError as error:
+        return str(error).removeprefix(f"{name}: ")
+    return None
+
+
+def check_memory(backend: Backend, needed: int, purpose: str, remedy: str) -> None:
+    """Refuse what the device can never hold, before anything is allocated.
+
+    Args:
+        backend: the device.
+        needed: bytes.
+        purpose: what they are for: "training this model".
+        remedy: which options need less.
+    """
+    _, total = backend.memory_info()
+    if 0 < total < needed:
+        raise UserError(
+            f"{purpose} takes about {human.size(needed)} of memory and {backend.name} has "
+            f"{human.size(total)}; {remedy} needs less"
+        )

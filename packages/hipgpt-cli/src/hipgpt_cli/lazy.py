@@ -1,0 +1,91 @@
+"""A click group that knows its commands by name and one sentence, and imports one only to run it.
+
+The odd thing: the sentence that `--help` shows stands in the group's table, not in the command's
+module, because reading it there would mean importing the module (a test holds the two together).
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hipgpt_cli import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+CONTEXT = {
+    "help_option_names": ["-h", "--help"],
+    "max_content_width": 100,
+    "show_default": True,
+    # --num_tokens is --num-tokens: the predecessor's flags mix both spellings.
+    "token_normalize_func": lambda token: token.replace("_", "-"),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands live in modules of the same name below `package`.
+
+    Args:
+        package: dotted name of the package that holds one module for each command.
+        summaries: command name -> the sentence for the list of commands, in the order shown.
+    """
+
+    def __init__(self, *, package: str, summaries: Mapping[str, str], **kwargs: Any) -> None:
+        kwargs.setdefault("context_settings", CONTEXT)
+        super().__init__(**kwargs)
+        self.package = package
+        self.summaries = summaries
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """The names, in the order of the table."""
+        return list(self.summaries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import the command's module and return its attribute `command`."""
+        if cmd_name not in self.summaries:
+            return None
+        module = import_module(f"{self.package}.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click's, with the nearest names where there is no such command."""
+        name = args[0]
+        if name not in self.summaries and not name.startswith("-"):
+            near = difflib.get_close_matches(name, self.summaries)
+            meant = f"did you mean {' or '.join(near)}?" if near else f"there are {self._names()}."
+            raise click.UsageError(f"no such command: {name}; {meant}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the list of commands from the table alone."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(self.summaries.items()))
+
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        complete_var: str | None = None,
+        standalone_mode: bool = True,
+        windows_expand_args: bool = True,
+        **extra: Any,
+    ) -> Any:
+        """Run the command line; every way it can end badly goes through `errors.exit_on_error`."""
+
+        def run() -> Any:
+            return super(LazyGroup, self).main(
+                args, prog_name, complete_var, False, windows_expand_args, **extra
+            )
+
+        return errors.exit_on_error(run) if standalone_mode else run()
+
+    def _names(self) -> str:
+        *most, last = self.summaries
+        return f"{', '.join(most)} and {last}"

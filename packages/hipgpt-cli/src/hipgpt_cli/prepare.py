@@ -1,0 +1,186 @@
+"""From text to something that can be trained: corpus, tokenizer, ids, said aloud as they come.
+
+The odd thing is the order: everything that can be wrong with the command line is checked before the
+text is read, and the run's folder is made only when the tokenizer is there, so that a mistake or an
+early Ctrl-C leaves nothing behind.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hipgpt_cli import human, say
+from hipgpt_cli.corpus import END_OF_TEXT, open_corpus
+from hipgpt_cli.errors import UserError
+from hipgpt_cli.progress import stages
+from hipgpt_cli.runs import Run, new_run
+from hipgpt_cli.tokens import TokensInfo, read_info, write_tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hipgpt_cli.corpus import Corpus
+    from hipgpt_model.config import GPTConfig
+    from hipgpt_tokenizer import Tokenizer
+
+PARALLEL_BYTES = 16_000_000
+"""From here on starting worker processes costs less than they save (0.1 s against seconds)."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a new run trains on.
+
+    Attributes:
+        run: its folder.
+        tokenizer: saved there.
+        tokens: path of the ids.
+        info: what they are.
+        source: what `--data` was, made absolute.
+        model: the sizes, with the tokenizer's own number of ids.
+    """
+
+    run: Run
+    tokenizer: Tokenizer
+    tokens: Path
+    info: TokensInfo
+    source: str
+    model: GPTConfig
+
+
+@contextmanager
+def prepared(
+    ctx: click.Context, params: dict[str, Any], model: GPTConfig, fixed_vocab: bool
+) -> Iterator[Inputs]:
+    """Make a new run's folder with tokenizer and ids; leaving with an error takes it away again.
+
+    Args:
+        ctx: of the command.
+        params: its options.
+        model: the sizes asked for.
+        fixed_vocab: --vocab-size was given, so a ready tokenizer must have just so many ids.
+
+    Raises:
+        UserError: the text, the tokenizer or the run's name cannot be used.
+    """
+    runs_dir, name = Path(params["runs_dir"]), params["run_name"]
+    existing = None
+    if name is not None:
+        existing = Run(runs_dir / name)
+        _check_vacant(ctx, existing, reset=params["reset"])
+    corpus = open_corpus(params["data"])
+    say.fact("Text", corpus.description)
+    if corpus.skipped:
+        say.note(
+            f"{human.count(len(corpus.skipped))} files are no UTF-8 text and were left out, "
+            f"such as {corpus.skipped[0].name}"
+        )
+    text_sha256 = corpus.sha256()
+    workers = _workers(params["threads"]) if corpus.bytes >= PARALLEL_BYTES else 1
+    tokenizer = _tokenizer(
+        params, corpus, text_sha256, None if params["reset"] else existing, workers
+    )
+    if fixed_vocab and params["tokenizer_path"] and tokenizer.vocab_size != model.vocab_size:
+        raise UserError(
+            f"{params['tokenizer_path']} has {human.count(tokenizer.vocab_size)} ids, but "
+            f"--vocab-size is {human.count(model.vocab_size)}; leave one of the two out"
+        )
+
+    if existing is not None and params["reset"]:
+        existing.clear()  # only now: a mistake in the command line has cost nothing
+    run = new_run(runs_dir, name, corpus.name)
+    try:
+        tokenizer.save(run.tokenizer)
+        tokens = Path(params["tokens_path"]) if params["tokens_path"] else run.tokens
+        info = _tokens(tokens, corpus, text_sha256, tokenizer, workers)
+        sizes = replace(model, vocab_size=tokenizer.vocab_size)
+        yield Inputs(run, tokenizer, tokens.absolute(), info, corpus.source, sizes)
+    except BaseException:
+        if not run.checkpoints():
+            run.clear()
+        raise
+
+
+def _check_vacant(ctx: click.Context, run: Run, *, reset: bool) -> None:
+    """See that a run of this name can begin."""
+    if run.path.is_file():
+        raise UserError(f"{run.path} is a file; a run needs a folder of that name")
+    if run.checkpoints() and not reset:
+        raise click.UsageError(
+            f"run {run.name} exists already: --resume continues it, --reset deletes it and starts "
+            "over, another --run-name leaves it alone",
+            ctx,
+        )
+
+
+def _tokenizer(
+    params: dict[str, Any], corpus: Corpus, text_sha256: str, existing: Run | None, workers: int
+) -> Tokenizer:
+    """Load the tokenizer that was given or is there already, else train one."""
+    from hipgpt_tokenizer import Tokenizer
+
+    if params["tokenizer_path"] is not None:
+        tokenizer = Tokenizer.load(params["tokenizer_path"])
+        say.fact("Tokenizer", f"{human.count(tokenizer.vocab_size)} ids ({params['tokenizer_path']})")
+        return tokenizer
+    vocab_size: int = params["vocab_size"]
+    if existing is not None and existing.tokenizer.is_file():
+        info = read_info(existing.tokens)
+        tokenizer = Tokenizer.load(existing.tokenizer)
+        if (
+            info is not None
+            and info.text_sha256 == text_sha256
+            and info.tokenizer == tokenizer.fingerprint
+            and tokenizer.vocab_size == vocab_size
+        ):
+            say.fact("Tokenizer", f"{human.count(vocab_size)} ids, as made for this text before")
+            return tokenizer
+    start = time.perf_counter()
+    with stages() as progress:
+        tokenizer = Tokenizer.train(
+            (text for text, _ in corpus.parts() if text),
+            vocab_size,
+            special_tokens=[END_OF_TEXT],
+            workers=workers,
+            progress=progress,
+        )
+    fewer = "" if tokenizer.vocab_size == vocab_size else ", all that this text has to offer"
+    say.fact(
+        "Tokenizer",
+        f"{human.count(tokenizer.vocab_size)} ids{fewer}, trained in "
+        f"{human.duration(time.perf_counter() - start)}",
+    )
+    return tokenizer
+
+
+def _tokens(
+    path: Path, corpus: Corpus, text_sha256: str, tokenizer: Tokenizer, workers: int
+) -> TokensInfo:
+    """The ids at `path`, made anew unless text and tokenizer are the same."""
+    info = read_info(path)
+    if info and (info.text_sha256, info.tokenizer) == (text_sha256, tokenizer.fingerprint):
+        say.fact("Tokens", f"{_describe_tokens(info)}, as encoded before")
+        return info
+    start = time.perf_counter()
+    with stages() as progress:
+        info = write_tokens(
+            path, corpus, text_sha256, tokenizer, workers=workers, progress=progress
+        )
+    seconds = human.duration(time.perf_counter() - start)
+    say.fact("Tokens", f"{_describe_tokens(info)}, encoded in {seconds}")
+    return info
+
+
+def _describe_tokens(info: TokensInfo) -> str:
+    return f"{human.count(info.count)}, {info.bytes / max(info.count, 1):.2f} bytes each"
+
+
+def _workers(threads: int | None) -> int:
+    """Processes for the tokenizer: 0 is every core."""
+    return threads or 0

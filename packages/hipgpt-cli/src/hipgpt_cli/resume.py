@@ -1,0 +1,185 @@
+"""Continue a run: with its own configuration, from its newest checkpoint or from a named one.
+
+The odd thing: the run decides, not the command line. An option that says otherwise is refused, so
+nobody resumes with another model than they think; only what leaves the arithmetic as it is may
+change, and --steps, which says where the run ends.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from hipgpt_cli import human, options
+from hipgpt_cli.corpus import open_corpus
+from hipgpt_cli.errors import UserError
+from hipgpt_cli.runs import Run, copy_inputs, find_run, new_run, run_of
+from hipgpt_cli.tokens import TokensInfo, read_info, write_tokens
+
+if TYPE_CHECKING:
+    from hipgpt_model.checkpoint import CheckpointHeader
+    from hipgpt_model.config import TrainConfig
+    from hipgpt_tokenizer import Tokenizer
+
+MAY_CHANGE = frozenset(
+    {
+        "steps", "run_name", "runs_dir", "resume", "ckpt", "ckpt_every", "keep_last", "log_every",
+        "eval_every", "eval_batches", "device", "threads",
+    }
+)  # fmt: skip
+"""Options that may differ from those the run began with."""
+
+REPORTING = ("ckpt_every", "keep_last", "log_every")
+"""Those of them that belong to the run, not to its TrainConfig."""
+
+
+@dataclass(frozen=True)
+class Start:
+    """Where a run goes on.
+
+    Attributes:
+        source: the run.
+        checkpoint: its checkpoint.
+        header: what the checkpoint says of itself.
+        config: the run's config.json.
+        training: how it trains from here on: as before, but for what may change.
+        reporting: --ckpt-every, --keep-last and --log-every, by name: likewise.
+    """
+
+    source: Run
+    checkpoint: Path
+    header: CheckpointHeader
+    config: dict[str, Any]
+    training: TrainConfig
+    reporting: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a run that goes on works with.
+
+    Attributes:
+        run: where it is saved from now on: the run itself, or its branch.
+        tokenizer: its tokenizer.
+        tokens: path of its ids.
+        info: what they are.
+    """
+
+    run: Run
+    tokenizer: Tokenizer
+    tokens: Path
+    info: TokensInfo
+
+
+def find_start(ctx: click.Context, params: dict[str, Any]) -> Start:
+    """Find the run and checkpoint that --resume or --ckpt means; change nothing yet.
+
+    Raises:
+        click.UsageError: an option contradicts the run.
+        UserError: there is no such run or checkpoint, or nothing is left to do.
+        CheckpointError: the checkpoint is damaged.
+    """
+    from hipgpt_model.checkpoint import read_header
+
+    if params["ckpt"] is None:
+        source = find_run(Path(params["runs_dir"]), params["run_name"])
+        checkpoint = source.checkpoint_at(None)
+    else:
+        checkpoint = Path(params["ckpt"])
+        found = run_of(checkpoint)
+        if found is None:
+            raise UserError(
+                f"{checkpoint} lies in no run; --ckpt takes a checkpoint in a run's own folder, "
+                "such as runs/NAME/checkpoints/step-00000500.msgpack"
+            )
+        source = found
+    config = source.read_config()
+    _refuse_contradictions(ctx, config.get("options", {}), source)
+    header = read_header(checkpoint)
+    if header.training is None:
+        raise UserError(f"{checkpoint} holds weights alone, which can be used but not trained on")
+    given = options.given(ctx)
+    changed = {name: given[name] for name in ("steps", "eval_every", "eval_batches") if name in given}
+    training = replace(header.training, **changed)
+    if header.step >= training.steps:
+        raise UserError(
+            f"run {source.name} has done {human.count(header.step)} of "
+            f"{human.count(training.steps)} steps; --steps with a larger number goes on"
+        )
+    settled = config.get("options", {})
+    reporting = {
+        name: given[name] if name in given else int(settled.get(name, params[name]))
+        for name in REPORTING
+    }
+    return Start(source, checkpoint, header, config, training, reporting)
+
+
+def set_up(ctx: click.Context, params: dict[str, Any], start: Start) -> Inputs:
+    """Open the run's files, or make the new run that --ckpt asks for.
+
+    Raises:
+        UserError: a file of the run is missing or damaged and cannot be made again.
+    """
+    from hipgpt_tokenizer import Tokenizer
+
+    source = start.source
+    if not source.tokenizer.is_file():
+        raise UserError(f"{source.tokenizer} is missing; the run cannot go on without it")
+    tokenizer = Tokenizer.load(source.tokenizer)
+    run = source
+    if params["ckpt"] is not None:
+        run = _branch(ctx, source, Path(params["runs_dir"]), params["run_name"])
+    tokens = Path(start.config.get("tokens_path") or run.tokens)
+    info = read_info(tokens)
+    if info is None or info.tokenizer != tokenizer.fingerprint:
+        info = _encode_again(tokens, start.config, tokenizer)
+    return Inputs(run, tokenizer, tokens, info)
+
+
+def _refuse_contradictions(ctx: click.Context, settled: dict[str, Any], run: Run) -> None:
+    for name, value in options.given(ctx).items():
+        if name in MAY_CHANGE or name not in settled:
+            continue
+        asked = _absolute(value) if name == "data" else value
+        if asked != settled[name]:
+            raise click.UsageError(
+                f"{options.flag(ctx, name)} {value} contradicts run {run.name}, which has "
+                f"{settled[name]}; a run that is continued keeps its configuration, so leave the "
+                "option out or start a new run",
+                ctx,
+            )
+
+
+def _absolute(source: str) -> str:
+    """What `Corpus.source` makes of `--data`, without reading it."""
+    named = source in {"-", "stdlib", "shakespeare"}
+    return source if named else str(Path(source).expanduser().absolute())
+
+
+def _branch(ctx: click.Context, source: Run, runs_dir: Path, name: str | None) -> Run:
+    """A new run that starts with the files of another."""
+    if name is not None and (runs_dir / name).exists():
+        raise click.UsageError(
+            f"run {name} exists already; --ckpt continues in a new run, so give another --run-name",
+            ctx,
+        )
+    run = new_run(runs_dir, name, f"from-{source.name}"[:60])
+    copy_inputs(source, run)
+    return run
+
+
+def _encode_again(path: Path, config: dict[str, Any], tokenizer: Tokenizer) -> TokensInfo:
+    """Make lost ids again, from the same text only."""
+    source, wanted = config.get("options", {}).get("data", "-"), config.get("text_sha256")
+    if source == "-":
+        raise UserError(f"{path} is missing or damaged, and its text came from standard input")
+    corpus = open_corpus(source)
+    if corpus.sha256() != wanted:
+        raise UserError(
+            f"{path} is missing or damaged, and {source} is no longer the text that it was made "
+            "from; start a new run"
+        )
+    return write_tokens(path, corpus, str(wanted), tokenizer)

@@ -1,0 +1,228 @@
+"""A run on disk: the folder runs/<name>/ and everything about where its files are.
+
+    tokenizer.json  tokens.bin  tokens.json     the text as ids, and what they were made from
+    checkpoints/step-00000500.msgpack           the newest few
+    latest                                      the name of the newest checkpoint, as text
+    metrics.jsonl  config.json                  what happened, and how it was asked for
+
+The odd thing: which checkpoint or run is newest is decided by the step in a file's name and the
+time in config.json, never by the file system's times, which a copy of the folder changes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hipgpt_cli.errors import UserError
+from hipgpt_cli.files import read_json_object, write_json, write_text
+
+FORMAT = {"format": "hipgpt-run", "version": 1}
+
+_CHECKPOINT = re.compile(r"step-(\d{8,})\.msgpack")
+_FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
+
+
+class Run:
+    """One run's folder.
+
+    Args:
+        path: the folder, which need not exist yet.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.name
+        self.tokenizer = path / "tokenizer.json"
+        self.tokens = path / "tokens.bin"
+        self.checkpoint_folder = path / "checkpoints"
+        self.latest = path / "latest"
+        self.metrics = path / "metrics.jsonl"
+        self.config = path / "config.json"
+
+    def read_config(self) -> dict[str, Any]:
+        """What the run was asked to do.
+
+        Raises:
+            UserError: the folder is not a run, or its config.json is damaged.
+        """
+        if not self.config.is_file():
+            raise UserError(f"{self.path} is not a run of hipgpt: it has no config.json")
+        config = read_json_object(self.config)
+        if config.get("format") != FORMAT["format"] or config.get("version") != FORMAT["version"]:
+            raise UserError(
+                f"{self.config} has format {config.get('format')!r} and version "
+                f"{config.get('version')!r}; this hipgpt reads {FORMAT['format']!r}, version "
+                f"{FORMAT['version']}"
+            )
+        return config
+
+    def write_config(self, config: dict[str, Any]) -> None:
+        """Save what the run was asked to do, with the time."""
+        now = datetime.now(UTC).isoformat()
+        created = config.get("created", now)
+        write_json(self.config, {**FORMAT, **config, "created": created, "updated": now})
+
+    def checkpoint(self, step: int) -> Path:
+        """The path of the checkpoint after `step` steps."""
+        return self.checkpoint_folder / f"step-{step:08}.msgpack"
+
+    def checkpoints(self) -> list[tuple[int, Path]]:
+        """(step, path) of every checkpoint, by step."""
+        if not self.checkpoint_folder.is_dir():
+            return []
+        found = [
+            (int(match[1]), path)
+            for path in self.checkpoint_folder.iterdir()
+            if (match := _CHECKPOINT.fullmatch(path.name))
+        ]
+        return sorted(found)
+
+    def newest_checkpoint(self) -> Path | None:
+        """The checkpoint that `latest` names; without such a file, the one of the last step."""
+        try:
+            named = self.checkpoint_folder / self.latest.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError):
+            pass
+        else:
+            if _CHECKPOINT.fullmatch(named.name) and named.is_file():
+                return named
+        found = self.checkpoints()
+        return found[-1][1] if found else None
+
+    def checkpoint_at(self, step: int | None) -> Path:
+        """The checkpoint of a step; None is the newest.
+
+        Raises:
+            UserError: there is none; the sentence says which there are.
+        """
+        found = self.checkpoints()
+        newest = self.newest_checkpoint()
+        if newest is None:
+            raise UserError(f"run {self.name} has no checkpoint yet, in {self.checkpoint_folder}")
+        if step is None:
+            return newest
+        if step not in dict(found):
+            steps = ", ".join(str(number) for number, _ in found)
+            raise UserError(f"run {self.name} has no checkpoint of step {step}; it has {steps}")
+        return self.checkpoint(step)
+
+    def saved(self, step: int, keep_last: int) -> None:
+        """Name a checkpoint just written as the newest, and delete those too many, oldest first."""
+        write_text(self.latest, self.checkpoint(step).name + "\n")
+        for _, path in self.checkpoints()[:-keep_last]:
+            path.unlink(missing_ok=True)
+
+    def clear(self) -> None:
+        """Delete what a run writes into its folder, and the folder if nothing else is in it."""
+        for _, path in self.checkpoints():
+            path.unlink()
+        for path in (
+            self.tokenizer,
+            self.tokens,
+            self.tokens.with_suffix(".json"),
+            self.latest,
+            self.metrics,
+            self.config,
+        ):
+            path.unlink(missing_ok=True)
+        for folder in (self.checkpoint_folder, self.path):
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def check_name(name: str) -> str:
+    """A name that is one folder on every system, or ValueError.
+
+    >>> check_name("shakespeare-2")
+    'shakespeare-2'
+    """
+    if not name or name.startswith(".") or name != name.strip() or _FORBIDDEN.search(name):
+        raise ValueError(
+            f"{name!r} is no name for a run; it names one folder, so it has no path separator, "
+            "none of : * ? \" < > |, no dot in front and no space at its ends"
+        )
+    return name
+
+
+def new_run(runs_dir: Path, name: str | None, corpus: str, now: datetime | None = None) -> Run:
+    """Make the folder of a new run.
+
+    Args:
+        runs_dir: the folder that holds the runs; made where it is missing.
+        name: the run's name; None makes one from the time and the corpus, such as
+            20261121-0915-shakespeare.
+        corpus: short name of the text.
+        now: local time; None is the present.
+    """
+    if name is not None:
+        path = runs_dir / name
+        path.mkdir(parents=True, exist_ok=True)
+        return Run(path)
+    stem = f"{now or datetime.now().astimezone():%Y%m%d-%H%M}-{corpus}"
+    runs_dir.mkdir(parents=True, exist_ok=True)
+    number = 1
+    while True:
+        path = runs_dir / (stem if number == 1 else f"{stem}-{number}")
+        try:
+            path.mkdir()
+        except FileExistsError:
+            number += 1
+        else:
+            return Run(path)
+
+
+def find_run(runs_dir: Path, name: str | None) -> Run:
+    """The named run; None is the run that was trained last and has a checkpoint.
+
+    Raises:
+        UserError: there is none; the sentence says what there is, or what to type.
+    """
+    if name is not None:
+        run = Run(runs_dir / name)
+        if not run.path.is_dir():
+            raise UserError(f"there is no run {name} in {runs_dir}{_list(runs_dir)}")
+        run.read_config()
+        return run
+    runs = [run for run in all_runs(runs_dir) if run.newest_checkpoint() is not None]
+    if not runs:
+        raise UserError(f"there is no trained run in {runs_dir}: hipgpt train makes one")
+    return max(runs, key=lambda run: (str(run.read_config().get("updated", "")), run.name))
+
+
+def all_runs(runs_dir: Path) -> list[Run]:
+    """Every folder with a config.json, by name."""
+    if not runs_dir.is_dir():
+        return []
+    return [Run(path) for path in sorted(runs_dir.iterdir()) if (path / "config.json").is_file()]
+
+
+def run_of(checkpoint: Path) -> Run | None:
+    """The run that a checkpoint's file lies in, if it lies in one."""
+    run = Run(checkpoint.resolve().parent.parent)
+    return run if run.config.is_file() else None
+
+
+def copy_inputs(source: Run, target: Run) -> None:
+    """Give a run that branches off the tokenizer and tokens of the run it comes from."""
+    tokens = source.tokens, source.tokens.with_suffix(".json")
+    for path in (source.tokenizer, *tokens):
+        if not path.is_file():
+            continue
+        copy = target.path / path.name
+        if path.suffix == ".bin":  # may be large, and nobody ever writes into it: share it
+            try:
+                os.link(path, copy)
+            except OSError:
+                shutil.copyfile(path, copy)
+        else:
+            shutil.copyfile(path, copy)
+
+
+def _list(runs_dir: Path) -> str:
+    names = [run.name for run in all_runs(runs_dir)]
+    return f"; there are {', '.join(names[-5:])}" if names else ", which has none yet"

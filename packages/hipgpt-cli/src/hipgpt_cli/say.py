@@ -1,0 +1,67 @@
+"""Everything that is said in words: sentences, labelled facts, notes, the next command to type.
+
+Facts go to standard output where they are the command's result (`train`, `info`) and to standard
+error where the result is something else (`generate`). The odd thing: NO_COLOR is honoured here,
+because click knows only whether the stream is a terminal.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+
+import click
+
+LABEL_WIDTH = 11
+
+
+def line(text: str = "", *, err: bool = False) -> None:
+    """One line as it is."""
+    click.echo(text, err=err, color=_color())
+
+
+def fact(label: str, text: str, *, err: bool = False) -> None:
+    """A line `Label      text`."""
+    line(f"{click.style(label.ljust(LABEL_WIDTH), bold=True)}{text}", err=err)
+
+
+def note(text: str) -> None:
+    """Something the user should know and need not act on; on standard error."""
+    line(f"{click.style('Note: ', fg='yellow')}{text}", err=True)
+
+
+def quoted(text: str) -> None:
+    """A passage of text, set in, so that it stands apart from what the program says itself."""
+    for passage in text.splitlines() or [""]:
+        line(f"    {passage}")
+
+
+def next_command(*words: str) -> None:
+    """The command that is worth typing now."""
+    line()
+    fact("Next", click.style(shlex.join(words), fg="green"))
+
+
+def piece(text: str, *, err: bool = False) -> None:
+    """Part of a line, shown at once: text while it is being made."""
+    click.echo(text, nl=False, err=err, color=_color())
+
+
+def dim(text: str) -> str:
+    """Text in the background, where the terminal has such a thing."""
+    return click.style(text, dim=True)
+
+
+def is_terminal(*, err: bool = False) -> bool:
+    """Whether somebody looks at standard output (or standard error)."""
+    stream = sys.stderr if err else sys.stdout
+    try:
+        return stream.isatty()
+    except (AttributeError, ValueError):
+        return False
+
+
+def _color() -> bool | None:
+    """False where the user wants none, else None: click asks the stream."""
+    return False if os.environ.get("NO_COLOR") else None

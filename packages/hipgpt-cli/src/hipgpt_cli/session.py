@@ -1,0 +1,140 @@
+"""A training that is ready to go: set up anew, or taken up where a run stopped.
+
+The odd thing: the device is opened first of all, before the text is read, because an unknown device
+or a model that no memory can hold should cost nobody the time to train a tokenizer.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from hipgpt_cli import device, human, options, say
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import click
+    from hipgpt_cli.runs import Run
+    from hipgpt_kernels import Backend
+    from hipgpt_model.config import GPTConfig, TrainConfig
+    from hipgpt_model.train import Trainer
+    from hipgpt_tokenizer import Tokenizer
+
+_NOT_KEPT = frozenset({"resume", "reset", "ckpt", "run_name", "runs_dir", "tokens_path"})
+"""Options that say nothing about the run itself."""
+
+
+@dataclass(frozen=True)
+class Session:
+    """A training that is ready to go.
+
+    Attributes:
+        run: where it is saved.
+        config: what config.json says.
+        trainer: where it stands.
+        tokenizer: whose ids it trains on.
+    """
+
+    run: Run
+    config: dict[str, Any]
+    trainer: Trainer
+    tokenizer: Tokenizer
+
+
+@contextmanager
+def session(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
+    """The training that the options of `hipgpt train` ask for.
+
+    Leaving with an error before the first checkpoint takes a new run's folder away.
+    """
+    if params["resume"] or params["ckpt"]:
+        yield _resumed(ctx, params)
+        return
+    with _new(ctx, params) as made:
+        yield made
+
+
+@contextmanager
+def _new(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
+    from hipgpt_model.config import GPTConfig, TrainConfig
+
+    model = options.make_config(ctx, GPTConfig, params)
+    training = options.make_config(ctx, TrainConfig, params)
+    backend = _open_device(params)
+    _check_memory(backend, model, training)
+
+    from hipgpt_cli.prepare import prepared
+    from hipgpt_cli.tokens import open_tokens
+    from hipgpt_model.data import TokenData
+    from hipgpt_model.train import Trainer
+
+    with prepared(ctx, params, model, "vocab_size" in options.given(ctx)) as inputs:
+        data = TokenData(open_tokens(inputs.tokens, inputs.info), model.max_seq_len)
+        trainer = Trainer(inputs.model, training, data, backend, report_every=params["log_every"])
+        kept = {name: value for name, value in params.items() if name not in _NOT_KEPT}
+        config = {
+            "options": {**kept, "data": inputs.source},
+            "model": inputs.model.to_dict(),
+            "training": training.to_dict(),
+            "text_sha256": inputs.info.text_sha256,
+            "tokens_path": str(inputs.tokens) if params["tokens_path"] else None,
+        }
+        inputs.run.write_config(config)
+        _say_model(inputs.model)
+        yield Session(inputs.run, config, trainer, inputs.tokenizer)
+
+
+def _resumed(ctx: click.Context, params: dict[str, Any]) -> Session:
+    from hipgpt_cli.resume import find_start, set_up
+    from hipgpt_cli.tokens import open_tokens
+    from hipgpt_model.data import TokenData
+    from hipgpt_model.train import Trainer
+
+    start = find_start(ctx, params)
+    backend = _open_device(params)
+    _check_memory(backend, start.header.model, start.training)
+    found = set_up(ctx, params, start)
+    data = TokenData(open_tokens(found.tokens, found.info), start.header.model.max_seq_len)
+    trainer = Trainer.from_checkpoint(
+        start.checkpoint,
+        data,
+        backend,
+        tokenizer=found.tokenizer.fingerprint,
+        train_config=start.training,
+        report_every=start.reporting["log_every"],
+    )
+    config = {
+        **start.config,
+        "training": trainer.config.to_dict(),
+        "options": {**start.config["options"], **start.reporting},
+    }
+    found.run.write_config(config)
+    _say_model(trainer.model.config)
+    say.fact("Resuming", f"{start.checkpoint}, after step {human.count(trainer.step)}")
+    return Session(found.run, config, trainer, found.tokenizer)
+
+
+def _open_device(params: dict[str, Any]) -> Backend:
+    backend = device.open_device(params["device"], params["threads"])
+    say.fact("Device", device.describe(backend, params["device"]))
+    return backend
+
+
+def _check_memory(backend: Backend, model: GPTConfig, training: TrainConfig) -> None:
+    from hipgpt_model.memory import training_bytes
+
+    needed = sum(training_bytes(model, training.batch_size).values())
+    device.check_memory(
+        backend, needed, "training this model", "a smaller --batch, --seq, --dim or --layers"
+    )
+
+
+def _say_model(model: GPTConfig) -> None:
+    say.fact(
+        "Model",
+        f"{human.short(model.num_parameters())} parameters: V={model.vocab_size} "
+        f"S={model.max_seq_len} E={model.embed_dim} L={model.num_layers} H={model.num_heads} "
+        f"F={model.ff_dim}, {model.activation}{', tied' if model.tied else ''}",
+    )

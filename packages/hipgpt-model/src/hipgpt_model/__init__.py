@@ -1,0 +1,90 @@
+"""GPT-2 style language models: layers, training, generation and checkpoints. Ids in, ids out.
+
+Importing the package imports none of its modules, and not even NumPy: each name brings in its own
+module when it is first used, so that a command line can show its help at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hipgpt_model.checkpoint import (
+        load_checkpoint,
+        load_model,
+        load_parameters,
+        save_training,
+        save_weights,
+    )
+    from hipgpt_model.checkpoint_header import CheckpointError, CheckpointHeader
+    from hipgpt_model.checkpoint_stream import read_header, save_checkpoint
+    from hipgpt_model.config import GPTConfig, TrainConfig
+    from hipgpt_model.data import TokenData
+    from hipgpt_model.evaluate import EvalReport, perplexity
+    from hipgpt_model.generate import SamplingConfig, generate
+    from hipgpt_model.gpt import GPT, KVCache
+    from hipgpt_model.memory import generation_bytes, training_bytes
+    from hipgpt_model.optim import AdamW
+    from hipgpt_model.parameters import Parameters, ParameterSpec, parameter_table
+    from hipgpt_model.schedule import learning_rate
+    from hipgpt_model.train import StepReport, Trainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GPT",
+    "AdamW",
+    "CheckpointError",
+    "CheckpointHeader",
+    "EvalReport",
+    "GPTConfig",
+    "KVCache",
+    "ParameterSpec",
+    "Parameters",
+    "SamplingConfig",
+    "StepReport",
+    "TokenData",
+    "TrainConfig",
+    "Trainer",
+    "generate",
+    "generation_bytes",
+    "learning_rate",
+    "load_checkpoint",
+    "load_model",
+    "load_parameters",
+    "parameter_table",
+    "perplexity",
+    "read_header",
+    "save_checkpoint",
+    "save_training",
+    "save_weights",
+    "training_bytes",
+]
+
+_MODULES = {
+    "checkpoint": (
+        "load_checkpoint", "load_model", "load_parameters", "save_training", "save_weights",
+    ),
+    "checkpoint_header": ("CheckpointError", "CheckpointHeader"),
+    "checkpoint_stream": ("read_header", "save_checkpoint"),
+    "config": ("GPTConfig", "TrainConfig"),
+    "data": ("TokenData",),
+    "evaluate": ("EvalReport", "perplexity"),
+    "generate": ("SamplingConfig", "generate"),
+    "gpt": ("GPT", "KVCache"),
+    "memory": ("generation_bytes", "training_bytes"),
+    "optim": ("AdamW",),
+    "parameters": ("ParameterSpec", "Parameters", "parameter_table"),
+    "schedule": ("learning_rate",),
+    "train": ("StepReport", "Trainer"),
+}  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in _MODULES.items():
+        if name in names:
+            value = getattr(import_module(f"hipgpt_model.{module}"), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,196 @@
+"""The checkpoint file itself: written and read as docs/checkpoint-format.md says, nothing more.
+
+Writing is atomic: a temporary file, synced, then renamed. Reading believes nothing: the header
+determines how long the file must be, so a file that was cut short or forged is refused before any
+memory is asked for. The odd thing: chunks are read past msgpack, straight into one buffer; only
+the header goes through its unpacker, under limits.
+"""
+
+from __future__ import annotations
+
+import os
+import zlib
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgpack  # type: ignore[import-untyped]
+import numpy as np
+
+from hipgpt_model.checkpoint_header import (
+    FORMAT,
+    HEADER_BYTES,
+    CheckpointError,
+    CheckpointHeader,
+    checksum,
+    parse_header,
+    tensor_bytes,
+    unpack_header,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+CHUNK_BYTES = 1 << 24
+END: bytes = msgpack.packb(f"end of {FORMAT}")
+
+_ELEMENT = np.dtype("<f4")
+
+
+def chunk_prefix(nbytes: int) -> bytes:
+    """The msgpack bytes before a `bin` of so many bytes."""
+    if nbytes < 1 << 8:
+        return b"\xc4" + nbytes.to_bytes(1, "big")
+    if nbytes < 1 << 16:
+        return b"\xc5" + nbytes.to_bytes(2, "big")
+    return b"\xc6" + nbytes.to_bytes(4, "big")
+
+
+def chunk_sizes(nbytes: int) -> Iterator[int]:
+    """The lengths of the chunks that a tensor's data is cut into."""
+    for start in range(0, nbytes, CHUNK_BYTES):
+        yield min(CHUNK_BYTES, nbytes - start)
+
+
+# --- writing ----------------------------------------------------------------------------------
+
+
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    header: CheckpointHeader,
+    tensors: Iterable[tuple[str, np.ndarray]],
+) -> None:
+    """Write a checkpoint, whole or not at all.
+
+    Args:
+        path: the file; an older one of this name stays as it is until the new one is complete.
+        header: what it is.
+        tensors: float32 arrays by name, exactly those of `header.tensor_shapes()` in their order;
+            taken one at a time.
+
+    Raises:
+        ValueError: other tensors than the header calls for.
+        OSError: the file could not be written, such as on a full disk; nothing is left behind.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    raw = header.to_bytes()
+    try:
+        with temporary.open("wb") as file:
+            file.write(raw + checksum(zlib.crc32(raw)))
+            _write_tensors(file, header, tensors)
+            file.write(END)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"the checkpoint was not written ({error.strerror or error}); "
+            "an older file of that name is as it was",
+            str(path),
+        ) from error
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+
+
+def _write_tensors(
+    file: BinaryIO, header: CheckpointHeader, tensors: Iterable[tuple[str, np.ndarray]]
+) -> None:
+    expected = header.tensor_shapes()
+    for (name, shape), (given, array) in zip(expected.items(), tensors, strict=True):
+        if given != name or tuple(array.shape) != shape or array.dtype != np.float32:
+            raise ValueError(
+                f"the checkpoint calls for {name} {shape} float32 next; "
+                f"got {given} {tuple(array.shape)} {array.dtype}"
+            )
+        data = np.ascontiguousarray(array, _ELEMENT).data.cast("B")
+        start = 0
+        for size in chunk_sizes(len(data)):
+            file.write(chunk_prefix(size))
+            file.write(data[start : start + size])
+            start += size
+        file.write(checksum(zlib.crc32(data)))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the renaming itself survive a power cut, where the system can sync a folder."""
+    with suppress(OSError):  # Windows cannot open one
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+# --- reading ----------------------------------------------------------------------------------
+
+
+def read_header(path: str | os.PathLike[str]) -> CheckpointHeader:
+    """The header of a checkpoint, checked against the file's size; no tensor is read.
+
+    Raises:
+        CheckpointError: not a checkpoint, another version, damaged, or cut short.
+        OSError: the file could not be read.
+    """
+    with Path(path).open("rb") as file:
+        return read_header_from(file, Path(path))
+
+
+def read_header_from(file: BinaryIO, path: Path) -> CheckpointHeader:
+    """Read and check the header; afterwards the file stands at the first tensor."""
+    file_bytes = os.fstat(file.fileno()).st_size
+    head = file.read(HEADER_BYTES + len(checksum(0)))
+    values, header_bytes = unpack_header(head, path)
+    header = parse_header(values, path)
+    file.seek(header_bytes)
+    _check_size(header, header_bytes, file_bytes, path)
+    return header
+
+
+def read_tensors(
+    file: BinaryIO, header: CheckpointHeader, path: Path, wanted: int
+) -> Iterator[tuple[str, int, np.ndarray]]:
+    """The first `wanted` tensors of a file, chunk by chunk, from where `read_header_from` left it.
+
+    Yields:
+        Name, number of elements before the chunk, and the chunk (n,) float32, valid until the next.
+
+    Raises:
+        CheckpointError: a tensor's data is damaged.
+    """
+    shapes = list(header.tensor_shapes().items())
+    largest = max(tensor_bytes(shape) for _, shape in shapes[:wanted])
+    buffer = bytearray(min(CHUNK_BYTES, largest))
+    for name, shape in shapes[:wanted]:
+        crc = done = 0
+        for size in chunk_sizes(tensor_bytes(shape)):
+            prefix = chunk_prefix(size)
+            chunk = memoryview(buffer)[:size]
+            if file.read(len(prefix)) != prefix or file.readinto(chunk) != size:  # type: ignore[attr-defined]
+                raise CheckpointError(f"{path}: damaged: {name} is not laid out as its size says")
+            crc = zlib.crc32(chunk, crc)
+            yield name, done // _ELEMENT.itemsize, np.frombuffer(chunk, _ELEMENT)
+            done += size
+        if file.read(len(checksum(0))) != checksum(crc):
+            raise CheckpointError(f"{path}: damaged: the checksum of {name} does not match")
+    if wanted == len(shapes) and file.read(len(END)) != END:
+        raise CheckpointError(f"{path}: damaged: it does not end as a checkpoint does")
+
+
+def _check_size(header: CheckpointHeader, position: int, file_bytes: int, path: Path) -> None:
+    """The file must be exactly as long as its header says."""
+    for name, shape in header.tensor_shapes().items():
+        sizes = chunk_sizes(tensor_bytes(shape))
+        position += sum(len(chunk_prefix(size)) + size for size in sizes) + len(checksum(0))
+        if position > file_bytes:
+            raise CheckpointError(f"{path}: cut short in {name}, after {file_bytes} bytes")
+    position += len(END)
+    if position > file_bytes:
+        raise CheckpointError(f"{path}: cut short at its end, after {file_bytes} bytes")
+    if position < file_bytes:
+        raise CheckpointError(
+            f"{path}: {file_bytes - position} bytes follow the end of the checkpoint"
+        )

@@ -1,0 +1,127 @@
+"""The end of a GPT: the final norm, the logits and the loss, in chunks of rows.
+
+The odd thing: logits are by far the largest array of a small GPT, V numbers a token, and are used
+only once. So for some rows at a time they are made, turned into their own gradient and used up, and
+the loss with its whole backward is over before the next rows begin.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hipgpt_model.layers import LayerNorm, Linear
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from hipgpt_kernels import Arena
+    from hipgpt_kernels.backend import Array, Backend
+    from hipgpt_model.config import GPTConfig
+    from hipgpt_model.parameters import Parameters
+
+
+class Head:
+    """The final norm, where there is one, and the output matrix, which may be the embedding's."""
+
+    def __init__(
+        self, config: GPTConfig, backend: Backend, parameters: Parameters, logits_bytes: int
+    ) -> None:
+        self.backend = backend
+        self.logits_bytes = logits_bytes
+        self.norm = (
+            LayerNorm(backend, parameters, "final_norm", config.norm_epsilon)
+            if config.final_norm
+            else None
+        )
+        self.output = Linear(
+            backend,
+            parameters,
+            "token_embedding" if config.tied else "output.weight",
+            "output.bias" if config.output_bias else None,
+        )
+
+    def logits(self, x: Array, *, out: Array) -> Array:
+        """x (*, E) → out (*, V). Overwrites x."""
+        if self.norm is not None:
+            x = self.norm.infer(x, out=x)
+        return self.output.forward(x, out=out)
+
+    def losses(
+        self, x: Array, targets: Array, arena: Arena, *, losses: Array, correct: Array | None
+    ) -> Array:
+        """x (B, T, E), targets (B, T) → losses (B·T,). Overwrites x."""
+        if self.norm is not None:
+            x = self.norm.infer(x, out=x)
+        x = x.reshape((-1, x.shape[-1]))  # (B, T, E) -> (M, E)
+        targets = targets.reshape((-1,))
+        mark = arena.mark()
+        for rows, buffer in self._chunks(len(x), arena):
+            logits = self.output.forward(x[rows], out=buffer)  # (m, V)
+            self.backend.cross_entropy_forward(
+                logits,
+                targets[rows],
+                losses=losses[rows],
+                correct=None if correct is None else correct[rows],
+            )
+        arena.release(mark)
+        return losses
+
+    def forward_backward(
+        self,
+        x: Array,
+        targets: Array,
+        arena: Arena,
+        *,
+        scale: float,
+        losses: Array,
+        correct: Array | None,
+    ) -> Array:
+        """x (B, T, E), targets (B, T) → losses (B·T,), and returns dx (B, T, E).
+
+        Each loss counts `scale` times in the gradient. Without a final norm dx takes x's memory.
+        """
+        normed, statistics = (x, None) if self.norm is None else self.norm.forward(x, arena)
+        row_inputs = normed.reshape((-1, x.shape[-1]))  # (B, T, E) -> (M, E)
+        targets = targets.reshape((-1,))
+        mark = arena.mark()
+        for rows, buffer in self._chunks(len(row_inputs), arena):
+            logits = self.output.forward(row_inputs[rows], out=buffer)  # (m, V)
+            self.backend.cross_entropy_forward_backward(
+                logits,
+                targets[rows],
+                scale,
+                losses=losses[rows],
+                correct=None if correct is None else correct[rows],
+            )  # logits hold their gradient now
+            self.output.backward(logits, row_inputs[rows], out=row_inputs[rows])
+        arena.release(mark)
+        dnormed = normed  # row by row, the inputs became their gradients
+        if self.norm is None or statistics is None:
+            return dnormed
+        dx = arena.empty(x.shape)
+        self.backend.fill(dx, 0.0)
+        self.norm.backward(dnormed, x, statistics, dx)
+        return dx
+
+    def _chunks(self, rows: int, arena: Arena) -> Iterator[tuple[slice, Array]]:
+        """Slices of about equal length that cover all rows, each with (m, V) memory for logits."""
+        vocab_size = self.output.weight.shape[0]
+        size = rows_per_chunk(rows, vocab_size, self.logits_bytes)
+        memory = arena.empty((size, vocab_size))
+        for start in range(0, rows, size):
+            stop = min(start + size, rows)
+            yield slice(start, stop), memory[: stop - start]
+
+
+def rows_per_chunk(rows: int, vocab_size: int, logits_bytes: int) -> int:
+    """The longest of about equal chunks of rows whose logits fit in so many bytes; at least 1.
+
+    Example:
+        >>> rows_per_chunk(1000, 256, 300 * 256 * 4)  # four chunks of 250, not 300 300 300 100
+        250
+    """
+    most = max(logits_bytes // (vocab_size * np.dtype(np.float32).itemsize), 1)
+    chunks = -(-rows // most)
+    return -(-rows // chunks)

@@ -1,0 +1,256 @@
+"""The one table of a GPT's parameters, and the flat buffers that hold them.
+
+Names, shapes, initial values and weight decay are written down here and nowhere else; layers,
+checkpoints and tests go by this table. The odd thing: all tensors of a kind lie in one array, the
+decayed ones first, so that an optimizer step is two calls and a gradient norm is one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import numpy as np
+
+from hipgpt_kernels.philox import philox4x32
+from hipgpt_model.random_streams import initialization_stream
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from hipgpt_kernels.backend import Array, Backend
+    from hipgpt_model.config import GPTConfig
+
+Initial: TypeAlias = Literal["normal", "zeros", "ones"]
+
+STANDARD_DEVIATION = 0.02
+"""Of every matrix at the start (Radford et al. 2019, the released code of GPT-2)."""
+
+ALIGNMENT = 64
+"""Elements: every tensor starts on a multiple of 256 bytes, enough for the widest vector load."""
+
+_NORMALS_AT_ONCE = 1 << 18
+"""Numbers made in one go: the float64 temporaries (2 MiB each) stay in the cache."""
+
+
+@dataclass(frozen=True)
+class ParameterSpec:
+    """One row of the table.
+
+    Attributes:
+        name: such as "blocks.0.attention.qkv.weight".
+        shape: rows are outputs: (out, in), as in PyTorch.
+        initial: the kind of its first values.
+        std: standard deviation of "normal", else 0.
+        decay: whether weight decay applies: to matrices only.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    initial: Initial
+    std: float
+    decay: bool
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+def parameter_table(config: GPTConfig) -> tuple[ParameterSpec, ...]:
+    """Every parameter of a model, in the order of the forward pass.
+
+    The two matrices that write to the residual stream in each block start smaller, by 1/√(2L), so
+    that the stream's variance does not grow with depth (Radford et al. 2019, section 2.3).
+    """
+    V, S, E, F = config.vocab_size, config.max_seq_len, config.embed_dim, config.ff_dim
+    up = 2 * F if config.activation == "swiglu" else F  # the gate's rows come first
+    residual_std = STANDARD_DEVIATION / math.sqrt(2 * config.num_layers)
+
+    def matrix(
+        name: str, rows: int, columns: int, std: float = STANDARD_DEVIATION
+    ) -> ParameterSpec:
+        return ParameterSpec(name, (rows, columns), "normal", std, decay=True)
+
+    def bias(name: str, size: int) -> ParameterSpec:
+        return ParameterSpec(name, (size,), "zeros", 0.0, decay=False)
+
+    def norm(name: str) -> list[ParameterSpec]:
+        return [
+            ParameterSpec(f"{name}.weight", (E,), "ones", 0.0, decay=False),
+            bias(f"{name}.bias", E),
+        ]
+
+    table = [matrix("token_embedding", V, E), matrix("position_embedding", S, E)]
+    for i in range(config.num_layers):
+        block = f"blocks.{i}"
+        table += [
+            *norm(f"{block}.norm1"),
+            matrix(f"{block}.attention.qkv.weight", 3 * E, E),
+            bias(f"{block}.attention.qkv.bias", 3 * E),
+            matrix(f"{block}.attention.output.weight", E, E, residual_std),
+            bias(f"{block}.attention.output.bias", E),
+            *norm(f"{block}.norm2"),
+            matrix(f"{block}.feed_forward.up.weight", up, E),
+            bias(f"{block}.feed_forward.up.bias", up),
+            matrix(f"{block}.feed_forward.down.weight", E, F, residual_std),
+            bias(f"{block}.feed_forward.down.bias", E),
+        ]
+    if config.final_norm:
+        table += norm("final_norm")
+    if not config.tied:
+        table.append(matrix("output.weight", V, E))
+    if config.output_bias:
+        table.append(bias("output.bias", V))
+    return tuple(table)
+
+
+def normal_numbers(seed: int, stream: int, start: int, count: int) -> np.ndarray:
+    """Standard normal numbers start … start + count − 1 of a stream.
+
+    Each Philox counter gives four words, which Box and Muller (1958) turn into four numbers:
+    √(−2 ln u₁) · cos(2π u₂) and · sin(2π u₂), with u₁ in (0, 1] and u₂ in [0, 1).
+
+    Args:
+        seed: the key.
+        stream: whose numbers.
+        start: a multiple of 4.
+        count: how many.
+
+    Returns:
+        (count,) float32.
+    """
+    counters = np.arange(start // 4, (start + count + 3) // 4, dtype=np.uint64)
+    words = philox4x32(counters, seed, stream)  # (n, 4) uint32
+    radius = np.sqrt(-2 * np.log((words[:, 0::2] + 1.0) * 2.0**-32))  # (n, 2) float64
+    angle = words[:, 1::2] * (2 * np.pi * 2.0**-32)  # (n, 2)
+    pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)  # (n, 2, 2)
+    return pairs.reshape(-1)[:count].astype(np.float32)
+
+
+class Parameters:
+    """A model's parameters in flat float32 buffers, with views by name.
+
+    Attributes:
+        config: the model's configuration.
+        table: one `ParameterSpec` a tensor.
+        training: whether there are gradients and moments too.
+        weights: flat; all tensors, each at a multiple of `ALIGNMENT` elements, padded with zeros.
+        gradients: likewise, their gradients. Training only.
+        m: likewise, AdamW's first moments. Training only.
+        v: likewise, AdamW's second moments. Training only.
+        decayed: the part of each buffer that weight decay applies to.
+        undecayed: the rest.
+
+    All values are 0 until `initialize`, `load` or a checkpoint sets them.
+    """
+
+    def __init__(self, config: GPTConfig, backend: Backend, *, training: bool) -> None:
+        self.config = config
+        self.backend = backend
+        self.training = training
+        self.table = parameter_table(config)
+        self._specs = {spec.name: spec for spec in self.table}
+        self._offsets: dict[str, int] = {}
+
+        offset = 0
+        for spec in [spec for spec in self.table if spec.decay]:
+            self._offsets[spec.name] = offset
+            offset += -(-spec.size // ALIGNMENT) * ALIGNMENT
+        self.decayed = slice(0, offset)
+        for spec in [spec for spec in self.table if not spec.decay]:
+            self._offsets[spec.name] = offset
+            offset += -(-spec.size // ALIGNMENT) * ALIGNMENT
+        self.undecayed = slice(self.decayed.stop, offset)
+
+        buffers = 4 if training else 1
+        self.weights, *others = (backend.zeros((offset,)) for _ in range(buffers))
+        self._others: list[Array] = others
+
+    @property
+    def gradients(self) -> Array:
+        """All gradients, flat."""
+        return self._training_buffer(0)
+
+    @property
+    def m(self) -> Array:
+        """AdamW's first moments, flat."""
+        return self._training_buffer(1)
+
+    @property
+    def v(self) -> Array:
+        """AdamW's second moments, flat."""
+        return self._training_buffer(2)
+
+    def _training_buffer(self, index: int) -> Array:
+        if not self.training:
+            raise ValueError(
+                "these parameters were made for inference and have no gradients; "
+                "make them with training=True"
+            )
+        return self._others[index]
+
+    def names(self) -> list[str]:
+        """The tensors' names, in the order of the table."""
+        return [spec.name for spec in self.table]
+
+    def view(self, buffer: Array, name: str) -> Array:
+        """The part of a flat buffer that belongs to a tensor, in its shape."""
+        offset = self._offsets[name]
+        spec = self._specs[name]
+        return buffer[offset : offset + spec.size].reshape(spec.shape)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._specs
+
+    def __getitem__(self, name: str) -> Array:
+        return self.view(self.weights, name)
+
+    def gradient(self, name: str) -> Array:
+        """The gradient of one tensor, in its shape."""
+        return self.view(self.gradients, name)
+
+    def initialize(self, seed: int) -> None:
+        """Set every weight to its first value, a function of the seed and the tensor's name alone."""
+        for spec in self.table:
+            view = self[spec.name].reshape((spec.size,))
+            if spec.initial != "normal":
+                self.backend.fill(view, 1.0 if spec.initial == "ones" else 0.0)
+                continue
+            stream = initialization_stream(spec.name)
+            for start in range(0, spec.size, _NORMALS_AT_ONCE):
+                count = min(_NORMALS_AT_ONCE, spec.size - start)
+                numbers = normal_numbers(seed, stream, start, count) * np.float32(spec.std)
+                self.backend.copy(view[start : start + count], numbers)
+
+    def load(self, tensors: Mapping[str, np.ndarray]) -> None:
+        """Set every weight from arrays by name.
+
+        Raises:
+            ValueError: a tensor is missing, unknown or of another shape or dtype; it is named, and
+                nothing has been changed.
+        """
+        for spec in self.table:
+            if spec.name not in tensors:
+                raise ValueError(f"{spec.name} is missing")
+            if tuple(tensors[spec.name].shape) != spec.shape:
+                raise ValueError(
+                    f"{spec.name} has shape {tuple(tensors[spec.name].shape)}; the "
+                    f"configuration calls for {spec.shape}"
+                )
+            if tensors[spec.name].dtype != np.float32:
+                raise ValueError(f"{spec.name} is {tensors[spec.name].dtype}; expected float32")
+        if unknown := sorted(tensors.keys() - self._specs.keys()):
+            raise ValueError(f"the configuration has no tensor {unknown[0]}")
+        for name in self.names():
+            self.backend.copy(self[name], np.ascontiguousarray(tensors[name]))
+
+    def to_dict(self) -> dict[str, np.ndarray]:
+        """Copies of all weights by name."""
+        return dict(self.items())
+
+    def items(self) -> Iterator[tuple[str, Any]]:
+        """Each name with a NumPy copy of its weights, one at a time."""
+        for name in self.names():
+            yield name, self.backend.to_numpy(self[name])
