@@ -34,8 +34,12 @@ default model see no text twice; it trains and encodes in a few seconds."""
 _PART_BYTES = 8 << 20
 _SAFE_BORDER = re.compile(r"\S\n(?=\S)")
 _SKIPPED_FOLDERS = frozenset(
-    {"site-packages", "dist-packages", "__pycache__", "test", "tests", "idle_test"}
-)
+    {
+        "site-packages", "dist-packages", "__pycache__",  # not the standard library
+        "test", "tests", "idle_test",
+        "encodings", "pydoc_data",  # tables and manual pages: no code to learn from
+    }
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

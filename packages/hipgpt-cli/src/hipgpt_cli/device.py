@@ -58,7 +58,8 @@ def why_not(name: str) -> str | None:
     try:
         load_backend(name)
     except BackendError as error:
-        return str(error).removeprefix(f"{name}: ")
+        # After the semicolon the library tells programmers what to do.
+        return str(error).removeprefix(f"{name}: ").partition(";")[0]
     return None
 
 

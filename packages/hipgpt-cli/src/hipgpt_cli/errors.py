@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 FULL = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
 """What the system says when no more bytes can be written: disk, file size limit, quota."""
 
-_SENTENCES = (ValueError, TypeError, FloatingPointError, RuntimeError, ImportError)
+_SENTENCES = (ValueError, TypeError, FloatingPointError, RuntimeError)
 """What the libraries raise with a sentence that is meant for people."""
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from typing import Any
 
 import click
 
@@ -21,9 +22,9 @@ def line(text: str = "", *, err: bool = False) -> None:
     click.echo(text, err=err, color=_color())
 
 
-def fact(label: str, text: str, *, err: bool = False) -> None:
+def fact(label: str, text: str, *, err: bool = False, width: int = LABEL_WIDTH) -> None:
     """A line `Label      text`."""
-    line(f"{click.style(label.ljust(LABEL_WIDTH), bold=True)}{text}", err=err)
+    line(f"{bold(label.ljust(width))}{text}", err=err)
 
 
 def note(text: str) -> None:
@@ -53,12 +54,16 @@ def dim(text: str) -> str:
     return click.style(text, dim=True)
 
 
-def is_terminal(*, err: bool = False) -> bool:
-    """Whether somebody looks at standard output (or standard error)."""
-    stream = sys.stderr if err else sys.stdout
+def bold(text: str) -> str:
+    """Text in the foreground."""
+    return click.style(text, bold=True)
+
+
+def is_terminal(of: Any = None) -> bool:
+    """Whether a person is at the other end of a stream; None is standard output."""
     try:
-        return stream.isatty()
-    except (AttributeError, ValueError):
+        return bool((of or sys.stdout).isatty())
+    except (AttributeError, ValueError):  # there is no such stream, or it is closed
         return False
 
 

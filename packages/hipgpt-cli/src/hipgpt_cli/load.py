@@ -1,0 +1,91 @@
+"""Find a trained model and the tokenizer that belongs to it: the newest run, a run, or a file.
+
+The odd thing: a checkpoint names its tokenizer by fingerprint only, so the tokenizer is looked for
+where the run keeps it, and refused if it is another one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hipgpt_cli.errors import UserError
+from hipgpt_cli.runs import find_run
+
+if TYPE_CHECKING:
+    from hipgpt_model.checkpoint import CheckpointHeader
+    from hipgpt_tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model on disk.
+
+    Attributes:
+        checkpoint: its file.
+        header: what the file says of itself.
+        name: for people: the run's name, or the file's.
+    """
+
+    checkpoint: Path
+    header: CheckpointHeader
+    name: str
+
+    def tokenizer(self, path: str | None = None) -> Tokenizer:
+        """The tokenizer whose ids the model knows.
+
+        Args:
+            path: its file; None looks beside the checkpoint and in the folder above.
+
+        Raises:
+            UserError: there is none, or it is another one.
+        """
+        from hipgpt_tokenizer import Tokenizer
+
+        folder = self.checkpoint.resolve().parent
+        places = [folder.parent / "tokenizer.json", folder / "tokenizer.json"]
+        found = Path(path) if path else next((place for place in places if place.is_file()), None)
+        if found is None:
+            raise UserError(
+                f"{self.checkpoint} has no tokenizer.json beside it or in the folder above; "
+                "--tokenizer-path names it"
+            )
+        tokenizer = Tokenizer.load(found)
+        trained_with = self.header.tokenizer
+        if trained_with is not None and trained_with != tokenizer.fingerprint:
+            raise UserError(
+                f"{self.checkpoint} was trained with another tokenizer (fingerprint "
+                f"{trained_with[:12]}…) than {found} ({tokenizer.fingerprint[:12]}…)"
+            )
+        if tokenizer.vocab_size != self.header.model.vocab_size:
+            raise UserError(
+                f"{found} has {tokenizer.vocab_size} ids and the model of {self.checkpoint} "
+                f"{self.header.model.vocab_size}; it needs the tokenizer it was trained with"
+            )
+        return tokenizer
+
+
+def find_trained(
+    runs_dir: str, run_name: str | None, step: int | None, checkpoint: str | None
+) -> Trained:
+    """The model that the options mean; with none of them, the newest run's newest checkpoint.
+
+    Args:
+        runs_dir: the folder that holds the runs.
+        run_name: a run, or None.
+        step: a step of it, or None for the newest.
+        checkpoint: a file, which stands for itself.
+
+    Raises:
+        UserError: there is no such thing.
+        CheckpointError: the checkpoint is damaged.
+    """
+    from hipgpt_model.checkpoint import read_header
+
+    if checkpoint is not None:
+        path = Path(checkpoint)
+        return Trained(path, read_header(path), path.name)
+    run = find_run(Path(runs_dir), run_name)
+    path = run.checkpoint_at(step)
+    return Trained(path, read_header(path), run.name)

@@ -1,0 +1,44 @@
+"""Tables, the only place that draws them; plain enough to be read in a log or through a pipe."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from hipgpt_cli import say
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def show_table(
+    title: str,
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    right: Sequence[str] = (),
+    total: bool = False,
+) -> None:
+    """Print a table on standard output.
+
+    Args:
+        title: stands above it.
+        columns: headings.
+        rows: one text a column.
+        right: headings of the columns whose texts end at the same place: numbers.
+        total: the last row is a sum, and is set apart.
+    """
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    say.line(say.bold(title))
+    table = Table(box=SIMPLE_HEAD, show_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    for number, row in enumerate(rows):
+        table.add_row(*map(Text, row), end_section=total and number == len(rows) - 2)
+    Console(file=click.get_text_stream("stdout"), highlight=False).print(table)
+    say.line()
