@@ -1,7 +1,9 @@
 """GPT-2 style language models: layers, training, generation and checkpoints. Ids in, ids out.
 
 Importing the package imports none of its modules, and not even NumPy: each name brings in its own
-module when it is first used, so that a command line can show its help at once.
+module when it is first used, so that a command line can show its help at once. The function
+`generate` is not among them, because its module has the same name:
+`from hipgpt_model.generate import generate`.
 """
 
 from __future__ import annotations
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from hipgpt_model.config import GPTConfig, TrainConfig
     from hipgpt_model.data import TokenData
     from hipgpt_model.evaluate import EvalReport, perplexity
-    from hipgpt_model.generate import SamplingConfig, generate
+    from hipgpt_model.generate import SamplingConfig
     from hipgpt_model.gpt import GPT, KVCache
     from hipgpt_model.memory import generation_bytes, training_bytes
     from hipgpt_model.optim import AdamW
@@ -47,7 +49,6 @@ __all__ = [
     "TokenData",
     "TrainConfig",
     "Trainer",
-    "generate",
     "generation_bytes",
     "learning_rate",
     "load_checkpoint",
@@ -71,7 +72,7 @@ _MODULES = {
     "config": ("GPTConfig", "TrainConfig"),
     "data": ("TokenData",),
     "evaluate": ("EvalReport", "perplexity"),
-    "generate": ("SamplingConfig", "generate"),
+    "generate": ("SamplingConfig",),
     "gpt": ("GPT", "KVCache"),
     "memory": ("generation_bytes", "training_bytes"),
     "optim": ("AdamW",),

@@ -1,8 +1,9 @@
 """What a checkpoint says of itself, before its tensors: made, packed, unpacked and checked.
 
-The format is docs/checkpoint-format.md. The odd thing: a header is believed only as far as it can be
-checked. Every key, type and shape must be what the configuration in the same header calls for, so
-what is left to believe is that configuration, and `checkpoint_stream.py` holds it against the file's size.
+The format is docs/checkpoint-format.md. The odd thing: a header is believed only as far as it can
+be checked. Every key, type and shape must be what the configuration in the same header calls for;
+so that configuration is all that is left to believe, and `checkpoint_stream.py` compares it with
+the size of the file.
 """
 
 from __future__ import annotations

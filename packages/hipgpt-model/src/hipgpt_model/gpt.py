@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from hipgpt_model.parameters import Parameters
 
 LOGITS_BYTES = 1 << 28
-"""Most memory for logits at once. Each chunk of rows is one more pass over the output's gradient."""
+"""Most memory for logits at once. Each chunk costs one more pass over the output's gradient."""
 
 
 class KVCache:

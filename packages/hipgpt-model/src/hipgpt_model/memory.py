@@ -44,7 +44,12 @@ def training_bytes(
 
 
 def generation_bytes(config: GPTConfig, B: int = 1) -> dict[str, int]:
-    """Memory for generation by part: weights, key-value cache, activations of a prompt of length S."""
+    """Memory for generation by part: weights, key-value cache, activations of the longest prompt.
+
+    Args:
+        config: the model.
+        B: rows generated at once.
+    """
     S, E, V = config.max_seq_len, config.embed_dim, config.vocab_size
     stream = _array(B, S, E)
     block = 2 * stream + _array(B, S, 3 * E) + _array(B, S, config.ff_dim) - stream

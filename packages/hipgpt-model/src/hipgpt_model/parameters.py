@@ -212,7 +212,7 @@ class Parameters:
         return self.view(self.gradients, name)
 
     def initialize(self, seed: int) -> None:
-        """Set every weight to its first value, a function of the seed and the tensor's name alone."""
+        """Set every weight to its first value, a function of the seed and its tensor's name."""
         for spec in self.table:
             view = self[spec.name].reshape((spec.size,))
             if spec.initial != "normal":
