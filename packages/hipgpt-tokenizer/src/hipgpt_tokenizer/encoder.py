@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Literal
 
+    from .patterns import SplitPattern
+
 # Characters worked on at once: the chunks of 16 KB fit the processor's cache.
 _BLOCK = 1 << 14
 
@@ -107,14 +109,15 @@ class PieceCache(dict[str, bytes]):
 class ChunkCache(dict[str, bytes]):
     r"""Packed ids of what stands between two spaces: of " " + key, or of a key with "\n" first."""
 
-    def __init__(self, pieces: PieceCache, split: Callable[[str], list[str]]) -> None:
+    def __init__(self, pieces: PieceCache, pattern: SplitPattern) -> None:
         super().__init__()
         self._pieces = pieces
-        self._split = split
+        self._pattern = pattern
 
     def __missing__(self, key: str) -> bytes:
         chunk = key if key[0] == "\n" else " " + key
-        packed = b"".join(map(self._pieces.__getitem__, self._split(chunk)))
+        split = self._pattern.split_ascii if key.isascii() else self._pattern.split_any
+        packed = b"".join(map(self._pieces.__getitem__, split(chunk)))
         if len(key) <= _LONGEST_KEY:
             if len(self) >= _MOST_ENTRIES:
                 self.clear()
@@ -151,7 +154,7 @@ class Encoder:
         self.typecode: Literal["H", "I"] = "H" if len(model.tokens) <= 1 << 16 else "I"
         self.pieces = PieceCache(model, self.typecode)
         self._pattern = model.pattern
-        self._chunks = ChunkCache(self.pieces, model.pattern.split)
+        self._chunks = ChunkCache(self.pieces, model.pattern)
         self._name = model.pattern.name
 
     def ids(self, text: str) -> list[int]:

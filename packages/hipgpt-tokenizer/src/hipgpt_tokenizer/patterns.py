@@ -15,6 +15,10 @@ from functools import cached_property
 
 from .unicode_classes import LETTERS, NUMBERS, SPACES, character_class
 
+TYPE_CHECKING = False  # importing typing would cost half of the import time
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 # In a template @L, @N and @S stand for the inside of a character class. The order of the
 # alternatives is not the published one where first characters cannot collide: letters are the
 # most frequent case, so they are tried first.
@@ -94,8 +98,17 @@ class SplitPattern:
 
     def split(self, text: str) -> list[str]:
         """Return the pieces of a text in order."""
-        found: list[str] = self._for(text)[0].findall(text)
-        return found
+        return self.split_ascii(text) if text.isascii() else self.split_any(text)
+
+    @cached_property
+    def split_ascii(self) -> Callable[[str], list[str]]:
+        """Split text that is known to be ASCII."""
+        return self._ascii[0].findall
+
+    @cached_property
+    def split_any(self) -> Callable[[str], list[str]]:
+        """Split any text."""
+        return self._unicode[0].findall
 
     def spans(self, text: str) -> list[tuple[int, int]]:
         """Return the (start, end) of each piece, in characters.
@@ -125,13 +138,18 @@ class SplitPattern:
         [(7, 9)]
         """
         spans = []
+        previous = 0
         for match in self._for(text)[2].finditer(text):
             start, end = match.span()
             # The last space of the run belongs to what follows, see `cut`.
             if end < len(text) and not (self.name == "gpt4" and text[end - 1] in "\r\n"):
                 end -= 1
+            if self.name == "gpt4":
+                # Line ends may belong to the signs before them: begin at the space before those.
+                start = max(text.rfind(" ", previous, start), previous)
             if start < end:
                 spans.append((start, end))
+            previous = end
         return spans
 
 

@@ -10,13 +10,18 @@ whole words is the better tool there.
 
 from __future__ import annotations
 
+from itertools import compress, pairwise
+
 TYPE_CHECKING = False  # importing typing would cost half of the import time
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 
+_MOST_PAIRS = 1 << 18
+
+
 class Seams(dict[str, bool]):
-    """Whether a token may cross the border in a pair of characters, worked out when asked.
+    """Whether a word can be cut between a pair of characters, worked out when asked.
 
     >>> seams = Seams(["é".encode(), "éa".encode()])
     >>> seams.cut("ééa")
@@ -25,34 +30,35 @@ class Seams(dict[str, bool]):
 
     def __init__(self, tokens: Iterable[bytes]) -> None:
         super().__init__()
-        self._crossed: set[tuple[bytes, bytes]] = set()
+        self._crossed: dict[bytes, set[bytes]] = {}
         for token in tokens:
             if not token.isascii():
-                self._crossed.update(_borders(token))
+                for left, right in _borders(token):
+                    self._crossed.setdefault(left, set()).add(right)
 
     def __missing__(self, pair: str) -> bool:
-        left, right = pair[0].encode(), pair[1].encode()
-        crossed = pair.isascii() or any(
-            (left[start:], right[:end]) in self._crossed
-            for start in range(len(left))
-            for end in range(1, len(right) + 1)
-        )
         # A pair costs about 100 bytes; the texts of one language use some thousands.
-        if len(self) >= 1 << 18:
+        if len(self) >= _MOST_PAIRS:
             self.clear()
-        self[pair] = crossed
-        return crossed
+        free = self[pair] = not pair.isascii() and not self._is_crossed(
+            pair[0].encode(), pair[1].encode()
+        )
+        return free
+
+    def _is_crossed(self, left: bytes, right: bytes) -> bool:
+        for start in range(len(left)):
+            heads = self._crossed.get(left[start:])
+            if heads and any(right[:end] in heads for end in range(1, len(right) + 1)):
+                return True
+        return False
 
     def cut(self, word: str) -> list[str]:
         """Return the parts of a word that can be merged on their own."""
-        parts = []
-        start = 0
-        for place, pair in enumerate(map(str.__add__, word, word[1:]), 1):
-            if not self[pair]:
-                parts.append(word[start:place])
-                start = place
-        parts.append(word[start:])
-        return parts
+        pairs = map(str.__add__, word, word[1:])
+        cuts = list(compress(range(1, len(word)), map(self.__getitem__, pairs)))
+        if not cuts:
+            return [word]
+        return [word[start:end] for start, end in pairwise([0, *cuts, len(word)])]
 
 
 def _borders(token: bytes) -> set[tuple[bytes, bytes]]:

@@ -41,6 +41,10 @@ class Tokenizer:
         self._model = model
         self._encoder = Encoder(model)
         self._tokens = model.tokens
+        # subtle: a list takes -1 for its last item; here that is None, which bytes.join refuses,
+        # so that no id needs to be looked at twice
+        nothing: list[Any] = [None] * len(model.tokens)
+        self._table: list[bytes] = [*model.tokens, *nothing]
         self._finders: dict[frozenset[str], Any] = {}
 
     # ----------------------------------------------------------------------------------------
@@ -490,14 +494,14 @@ class Tokenizer:
         >>> Tokenizer.train("low lower lowest", 260).decode_bytes([257, 68, 81])
         b'lower'
         """
-        ids = ids if isinstance(ids, Sequence | array) else list(ids)
-        # subtle: a list takes -1 for its last item, so the smallest id is looked at first
-        if ids and min(ids) < 0:
-            raise ValueError(self._no_such_id(min(ids)))
+        if iter(ids) is ids:
+            ids = list(ids)
         try:
-            return b"".join(map(self._tokens.__getitem__, ids))
-        except IndexError:
-            raise ValueError(self._no_such_id(max(ids))) from None
+            return b"".join(map(self._table.__getitem__, ids))
+        except (IndexError, TypeError):
+            for id_ in ids:
+                self.token_bytes(id_)  # refuses the first id that is wrong
+            raise
 
     def decode_batch(self, batch: Iterable[Iterable[int]], errors: str = "replace") -> list[str]:
         """Return the text of each list of ids.
@@ -565,9 +569,12 @@ class Tokenizer:
         >>> Tokenizer.train("low lower lowest", 260).token_bytes(257)
         b'low'
         """
-        if not 0 <= id_ < len(self._tokens):
-            raise ValueError(self._no_such_id(id_))
-        return self._tokens[id_]
+        try:
+            if 0 <= id_ < len(self._tokens):
+                return self._tokens[id_]
+        except TypeError:
+            raise TypeError(f"an id is {type(id_).__name__}, expected int") from None
+        raise ValueError(self._no_such_id(id_))
 
     def id_to_token(self, id_: int) -> str:
         """Return a token as vocabulary files spell it, a space as "Ġ".
