@@ -275,6 +275,18 @@ def embedding(
     return B, T, V, E
 
 
+def dropout_forward(
+    x: Array, probability: float, residual: Array | None, out: Array | None
+) -> None:
+    """Check the shapes and the probability."""
+    op = "dropout_forward"
+    floating(op, x=x, residual=residual, out=out)
+    fraction(op, "probability", probability, one=False)
+    for name, array in (("residual", residual), ("out", out)):
+        if array is not None:
+            shape(op, name, array, tuple(x.shape), "the shape of x")
+
+
 def cross_entropy(
     op: str, logits: Array, targets: Array, losses: Array | None, correct: Array | None
 ) -> tuple[int, int]:

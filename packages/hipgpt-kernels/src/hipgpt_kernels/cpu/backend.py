@@ -60,7 +60,7 @@ class CpuBackend(Backend):
     def zeros(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """See `Backend.zeros`."""
         array = self.empty(shape, dtype)
-        array.fill(0)
+        self.fill(array, 0.0)
         return array
 
     def from_numpy(self, array: np.ndarray) -> np.ndarray:
@@ -81,7 +81,11 @@ class CpuBackend(Backend):
 
     def fill(self, array: Array, value: float) -> None:
         """See `Backend.fill`."""
-        array.fill(value)
+        checks.contiguous("fill", "array", array)
+        flat = array.reshape(-1)
+        self.workers.run(
+            lambda start, stop: flat[start:stop].fill(value), flat.size, elements=flat.size
+        )
 
     def synchronize(self) -> None:
         """See `Backend.synchronize`. The CPU is never behind."""

@@ -27,12 +27,7 @@ def dropout_forward(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """See `Backend.dropout_forward`."""
-    op = "dropout_forward"
-    checks.floating(op, x=x, residual=residual, out=out)
-    checks.fraction(op, "probability", probability, one=False)
-    for name, array in (("residual", residual), ("out", out)):
-        if array is not None:
-            checks.shape(op, name, array, tuple(x.shape), "the shape of x")
+    checks.dropout_forward(x, probability, residual, out)
     out = np.empty(x.shape, np.float32) if out is None else out
     flat, results = x.reshape(-1), out.reshape(-1)
     residuals = None if residual is None else residual.reshape(-1)

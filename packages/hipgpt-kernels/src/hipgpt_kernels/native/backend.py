@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from hipgpt_kernels.cpu.backend import CpuBackend, bind
-from hipgpt_kernels.native import attention, ops
+from hipgpt_kernels.native import (
+    activation,
+    adamw,
+    attention,
+    cross_entropy,
+    dropout,
+    embedding,
+    layernorm,
+    linear,
+)
 from hipgpt_kernels.native.library import load_library
 
 
@@ -19,17 +28,19 @@ class NativeBackend(CpuBackend):
         width = load_library().hipgpt_own_width()
         self.description += f", own {width * 32}-bit vector code"
 
-    linear_forward = bind(ops.linear_forward)
-    linear_backward_input = bind(ops.linear_backward_input)
-    linear_backward_weight = bind(ops.linear_backward_weight)
-    activation_forward = bind(ops.activation_forward)
-    activation_backward = bind(ops.activation_backward)
-    layernorm_forward = bind(ops.layernorm_forward)
-    layernorm_backward = bind(ops.layernorm_backward)
+    linear_forward = bind(linear.linear_forward)
+    linear_backward_input = bind(linear.linear_backward_input)
+    linear_backward_weight = bind(linear.linear_backward_weight)
+    activation_forward = bind(activation.activation_forward)
+    activation_backward = bind(activation.activation_backward)
+    layernorm_forward = bind(layernorm.layernorm_forward)
+    layernorm_backward = bind(layernorm.layernorm_backward)
     attention_forward = bind(attention.attention_forward)
     attention_backward = bind(attention.attention_backward)
     attention_cached = bind(attention.attention_cached)
-    cross_entropy_forward = bind(ops.cross_entropy_forward)
-    cross_entropy_forward_backward = bind(ops.cross_entropy_forward_backward)
-    gradient_norm = bind(ops.gradient_norm)
-    adamw_step = bind(ops.adamw_step)
+    cross_entropy_forward = bind(cross_entropy.cross_entropy_forward)
+    cross_entropy_forward_backward = bind(cross_entropy.cross_entropy_forward_backward)
+    gradient_norm = bind(adamw.gradient_norm)
+    adamw_step = bind(adamw.adamw_step)
+    dropout_forward = bind(dropout.dropout_forward)
+    embedding_backward = bind(embedding.embedding_backward)

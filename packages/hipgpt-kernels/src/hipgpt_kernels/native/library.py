@@ -4,11 +4,22 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import POINTER, c_double, c_float, c_int32, c_int64, c_void_p
+from ctypes import POINTER, c_double, c_float, c_int32, c_int64, c_uint64, c_void_p
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hipgpt_kernels.native.build import library_path
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+FLOAT = 4
+"""Bytes of a float32."""
+LINE = 16
+"""Floats of a cache line: no two workers write to one."""
+KINDS = {None: 0, "gelu": 1, "relu": 2, "swiglu": 3}
+"""The numbers of `Activation` in csrc/activation.h."""
 
 
 class LibraryError(RuntimeError):
@@ -48,6 +59,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "hipgpt_layernorm_backward": (None, [P, P, P, P, P, P, P, P, N, N]),
     "hipgpt_cross_entropy": (None, [P, P, P, P, N, N, FLAG, F]),
     "hipgpt_adamw": (None, [P, P, P, P, N, F, F, F, F, F, F]),
+    "hipgpt_dropout": (None, [P, P, P, N, N, c_uint64, F, c_uint64, c_uint64]),
+    "hipgpt_embedding_backward": (None, [P, P, P, N, N, N, N]),
     "hipgpt_squares": (c_double, [P, N]),
     "hipgpt_attention_forward": (None, [V, V, V, V, P, N, N, N, N, F, N, N]),
     "hipgpt_attention_backward": (None, [V, V, V, V, V, P, V, V, V, N, N, N, F, N, N]),
@@ -92,3 +105,8 @@ def allowed_width() -> int:
     if text not in ("4", "8", "16"):
         raise LibraryError(f"HIPGPT_CPU_WIDTH is {text!r}, expected 4, 8 or 16")
     return int(text)
+
+
+def address(array: np.ndarray | None) -> int | None:
+    """Where an array begins, as C wants it."""
+    return None if array is None else array.ctypes.data

@@ -4,6 +4,7 @@
 #include "adamw.h"
 #include "attention.h"
 #include "cross_entropy.h"
+#include "dropout.h"
 #include "gemm.h"
 #include "layernorm.h"
 
@@ -79,6 +80,25 @@ EXPORT void hipgpt_adamw(float* weights, const float* gradients, float* m, float
 }
 
 EXPORT double hipgpt_squares(const float* x, int64_t n) { return squares_span(x, n); }
+
+EXPORT void hipgpt_dropout(const float* x, const float* residual, float* out, int64_t start,
+                           int64_t stop, uint64_t threshold, float scale, uint64_t seed,
+                           uint64_t stream) {
+    dropout_span(x, residual, out, start, stop, threshold, scale, seed, stream);
+}
+
+// table[tokens[m], first … last − 1] += dout[m, first … last − 1], row after row.
+EXPORT void hipgpt_embedding_backward(const float* dout, const int32_t* tokens, float* table,
+                                      int64_t M, int64_t E, int64_t first, int64_t last) {
+    for (int64_t m = 0; m < M; ++m) {
+        const float* from = dout + m * E;
+        float* to = table + tokens[m] * E;
+        for (int64_t j = first; j < last; j += W) {
+            const Piece p = piece(j, last);
+            p.put(to + j, p.get(to + j) + p.get(from + j));
+        }
+    }
+}
 
 // A (B, T, H, D) view: strides in elements of its first three dimensions.
 struct View {

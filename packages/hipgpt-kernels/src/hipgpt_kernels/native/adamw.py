@@ -1,0 +1,67 @@
+"""AdamW and the gradient norm by the compiled library: workers get spans of the flat buffers."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hipgpt_kernels import checks
+from hipgpt_kernels.cpu.adamw import BLOCK, factors
+from hipgpt_kernels.native.library import FLOAT, load_library
+
+if TYPE_CHECKING:
+    from hipgpt_kernels.cpu.threads import Workers
+
+
+def gradient_norm(workers: Workers, gradients: np.ndarray) -> np.ndarray:
+    """See `Backend.gradient_norm`."""
+    op = "gradient_norm"
+    checks.floating(op, gradients=gradients)
+    checks.dimensions(op, "gradients", gradients, 1, "(n,)")
+    squares = load_library().hipgpt_squares
+    data, sums = gradients.ctypes.data, {}
+
+    def work(start: int, stop: int) -> None:
+        sums[start] = squares(data + FLOAT * start, stop - start)
+
+    workers.run(work, gradients.size, elements=gradients.size, multiple=BLOCK)
+    total = sum(sums[start] for start in sorted(sums))
+    if not math.isfinite(total):  # a square left float32's range, or a gradient is not finite
+        total = float(np.square(gradients, dtype=np.float64).sum())
+    return np.asarray(math.sqrt(total), np.float32)
+
+
+def adamw_step(
+    workers: Workers,
+    weights: np.ndarray,
+    gradients: np.ndarray,
+    m: np.ndarray,
+    v: np.ndarray,
+    *,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+    step: int,
+    norm: np.ndarray | None = None,
+    max_norm: float = 0.0,
+) -> None:
+    """See `Backend.adamw_step`."""
+    n = checks.adamw(weights, gradients, m, v, step, beta1, beta2)
+    use = factors(learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm)
+    if use is None:
+        return
+    function = load_library().hipgpt_adamw
+    pointers = [array.ctypes.data for array in (weights, gradients, m, v)]
+
+    def work(start: int, stop: int) -> None:
+        skip = FLOAT * start
+        function(
+            *(pointer + skip for pointer in pointers), stop - start,
+            use.scale, beta1, beta2, use.step_size, use.epsilon, use.keep,
+        )  # fmt: skip
+
+    workers.run(work, n, elements=n, multiple=BLOCK)

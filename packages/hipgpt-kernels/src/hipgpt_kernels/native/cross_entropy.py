@@ -1,0 +1,71 @@
+"""Softmax cross-entropy by the compiled library: workers get spans of rows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hipgpt_kernels import checks
+from hipgpt_kernels.cpu.cross_entropy import check_targets
+from hipgpt_kernels.native.library import FLOAT, address, load_library
+
+if TYPE_CHECKING:
+    from hipgpt_kernels.cpu.threads import Workers
+
+
+def cross_entropy_forward(
+    workers: Workers,
+    logits: np.ndarray,
+    targets: np.ndarray,
+    *,
+    losses: np.ndarray | None = None,
+    correct: np.ndarray | None = None,
+) -> np.ndarray:
+    """See `Backend.cross_entropy_forward`."""
+    return cross_entropy("cross_entropy_forward", workers, logits, targets, None, losses, correct)
+
+
+def cross_entropy_forward_backward(
+    workers: Workers,
+    logits: np.ndarray,
+    targets: np.ndarray,
+    scale: float,
+    *,
+    losses: np.ndarray | None = None,
+    correct: np.ndarray | None = None,
+) -> np.ndarray:
+    """See `Backend.cross_entropy_forward_backward`."""
+    op = "cross_entropy_forward_backward"
+    return cross_entropy(op, workers, logits, targets, scale, losses, correct)
+
+
+def cross_entropy(
+    op: str,
+    workers: Workers,
+    logits: np.ndarray,
+    targets: np.ndarray,
+    scale: float | None,
+    losses: np.ndarray | None,
+    correct: np.ndarray | None,
+) -> np.ndarray:
+    """Both forms; with a scale the logits become their gradient."""
+    M, V = checks.cross_entropy(op, logits, targets, losses, correct)
+    check_targets(op, targets, V)
+    losses = np.empty(M, np.float32) if losses is None else losses
+    function = load_library().hipgpt_cross_entropy
+    data, ids, results, marks = map(address, (logits, targets, losses, correct))
+    assert data is not None
+    assert ids is not None
+    assert results is not None
+    backward, factor = scale is not None, scale or 0.0
+
+    def work(start: int, stop: int) -> None:
+        skip = FLOAT * start
+        function(
+            data + skip * V, ids + skip, results + skip, None if marks is None else marks + skip,
+            stop - start, V, backward, factor,
+        )  # fmt: skip
+
+    workers.run(work, M, elements=logits.size)
+    return losses

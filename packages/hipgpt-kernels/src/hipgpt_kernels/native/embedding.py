@@ -1,0 +1,39 @@
+"""The embedding's gradient by the compiled library.
+
+Workers get columns, so each adds up its part of every row in the order of the tokens.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hipgpt_kernels import checks
+from hipgpt_kernels.cpu.embedding import check_ids
+from hipgpt_kernels.native.library import LINE, load_library
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hipgpt_kernels.cpu.threads import Workers
+
+
+def embedding_backward(
+    workers: Workers,
+    dout: np.ndarray,
+    tokens: np.ndarray,
+    dtoken_table: np.ndarray,
+    dposition_table: np.ndarray | None = None,
+) -> None:
+    """See `Backend.embedding_backward`."""
+    op = "embedding_backward"
+    B, T, V, E = checks.embedding(op, tokens, dtoken_table, dposition_table, 0, dout, "dout")
+    check_ids(op, tokens, V)
+    function = load_library().hipgpt_embedding_backward
+    source, ids, table = dout.ctypes.data, tokens.ctypes.data, dtoken_table.ctypes.data
+
+    def work(start: int, stop: int) -> None:
+        function(source, ids, table, B * T, E, start, stop)
+
+    workers.run(work, E, elements=dout.size, multiple=LINE)
+    if dposition_table is not None and B:
+        dposition_table[:T] += dout.sum(axis=0)
