@@ -12,13 +12,29 @@ import zlib
 import numpy as np
 import pytest
 
-BACKENDS = ["numpy", "native", pytest.param("hip", marks=pytest.mark.gpu)]
-"""The CPU with NumPy alone, the CPU with its compiled code, a GPU."""
+HIP = pytest.param("hip", marks=pytest.mark.gpu)
 
-NARROW = ["native-8", "native-4"]
-"""The compiled code with vectors of at most 8 and 4 floats: AVX2, and SSE2 or NEON."""
+DEFAULT = ["cpu", HIP]
+"""What the CPU gives by itself, and a GPU."""
 
-COMPILED = {"linear", "activation", "layernorm", "attention", "cross_entropy", "adamw", "checks"}
+CHECKED = ["numpy", "native", HIP]
+"""Arguments are checked in Python, before any vector."""
+
+COMPILED = ["numpy", "native", "native-8", "native-4", HIP]
+"""NumPy alone; the compiled code with the widest vectors of this processor, and with at most 8
+and 4 floats to a vector, as AVX2 and SSE2 or NEON have them."""
+
+COMPILED_STEMS = {
+    "embedding",
+    "linear",
+    "activation",
+    "layernorm",
+    "attention",
+    "dropout",
+    "cross_entropy",
+    "adamw",
+    "propagation",
+}
 """Stems of the test files whose ops are in compiled code."""
 
 _loaded = {}  # backend by name: one each, so that there is one pool of threads each
@@ -27,41 +43,51 @@ _loaded = {}  # backend by name: one each, so that there is one pool of threads 
 def pytest_generate_tests(metafunc):
     if "backend" in metafunc.fixturenames:
         stem = metafunc.module.__name__.rpartition("test_")[2]
-        names = BACKENDS + (NARROW if stem in COMPILED else [])
+        names = COMPILED if stem in COMPILED_STEMS else CHECKED if stem == "checks" else DEFAULT
         metafunc.parametrize("backend", names, indirect=True)
 
 
 def _load(name):
     import hipgpt_kernels
 
+    native = {"cpu": None, "numpy": False}.get(name, True)
     try:
         if name == "hip":
             return hipgpt_kernels.load_backend("hip")
-        return hipgpt_kernels.load_backend("cpu", native=name != "numpy")
+        return hipgpt_kernels.load_backend("cpu", native=native)
     except hipgpt_kernels.BackendError as error:
         pytest.skip(str(error))
 
 
 @pytest.fixture
 def backend(request, monkeypatch):
-    """Each backend; skipped, with the reason it gives, where it cannot be had."""
-    name = request.param
-    if name in NARROW:
-        from hipgpt_kernels.native.library import load_library
+    """Each backend; skipped, with the reason it gives, where it cannot be had.
 
-        width = name.removeprefix("native-")
-        monkeypatch.setenv("HIPGPT_CPU_WIDTH", width)
+    The compiled code looks its library up at every call, so a narrower one is in force for a test.
+    """
+    name = request.param
+    base, _, width = name.partition("-")
+    if not width:
+        if name not in _loaded:
+            _loaded[name] = _load(name)
+        yield _loaded[name]
+        return
+    from hipgpt_kernels.native.library import load_library
+
+    monkeypatch.setenv("HIPGPT_CPU_WIDTH", width)
+    load_library.cache_clear()
+    try:
+        if name not in _loaded:
+            _loaded[name] = _load(base)
+        if load_library().hipgpt_own_width() != int(width):
+            pytest.skip(f"this processor has no vectors of {width} floats")
+        yield _loaded[name]
+    finally:
         load_library.cache_clear()
-        request.addfinalizer(load_library.cache_clear)
-    if name not in _loaded:
-        _loaded[name] = _load(name)
-    if name in NARROW and load_library().hipgpt_own_width() != int(width):
-        pytest.skip(f"this processor has no vectors of {width} floats")
-    return _loaded[name]
 
 
 @pytest.fixture
 def rng(request):
     """Random numbers seeded with the test's name: its own in each test, equal on every backend."""
-    name = re.sub(r"\b(numpy|native-\d|native|hip)\b-?", "", request.node.name)
+    name = re.sub(r"\b(cpu|numpy|native-\d|native|hip)\b-?", "", request.node.name)
     return np.random.default_rng(zlib.crc32(name.encode()))

@@ -46,6 +46,25 @@ def test_one_step(backend, rng, n, step, weight_decay):
     assert_exact(run(backend, arrays, **options), formula(**options), *arrays)
 
 
+@pytest.mark.parametrize("beta1", [0.0, 0.9])
+@pytest.mark.parametrize("beta2", [0.0, 0.95, 0.999, 0.9999])
+@pytest.mark.parametrize("step", [1, 10])
+def test_betas(backend, rng, beta1, beta2, step):
+    """1 − β₂ for β₂ = 0.9999 has four digits less in float32 than in the formula, if rounded first.
+
+    From zero moments, so that nothing but (1 − β)·g stands in them.
+    """
+    weights, gradients, *_ = state(rng, 1000)
+    arrays = weights, gradients, np.zeros_like(weights), np.zeros_like(weights)
+    options = HYPERPARAMETERS | {"step": step, "beta1": beta1, "beta2": beta2}
+    for number in range(3):  # v is far smaller than the weights: each by its own floor
+        assert_exact(
+            run(backend, arrays, **options)[number],
+            lambda *a, i=number: reference.adamw_step(*a, **options)[i],
+            *arrays,
+        )
+
+
 @pytest.mark.parametrize("norm", [0.0, 0.5, 1.0, 1.0001, 40.0, 1e20])
 @pytest.mark.parametrize("max_norm", [0.0, 1.0])
 def test_clipping(backend, rng, norm, max_norm):
@@ -165,6 +184,21 @@ def test_gradient_norm_of_a_slice(backend, rng):
 
 def test_gradient_norm_of_zeros_is_zero(backend):
     assert backend.to_numpy(backend.gradient_norm(backend.zeros((1000,)))) == 0
+
+
+@pytest.mark.parametrize("size", [1e-15, 1e15, 1e30])
+def test_gradient_norm_of_extreme_gradients(backend, rng, size):
+    """Their squares leave the range of float32, the norm does not."""
+    gradients = normal(rng, 20_000) * np.float32(size)
+    norm = backend.to_numpy(backend.gradient_norm(*on_device(backend, gradients)))
+    truth = np.linalg.norm(gradients.astype(np.float64))
+    assert float(norm) == pytest.approx(truth, rel=1e-6)
+
+
+def test_gradient_norm_beyond_float32_is_infinite(backend):
+    """Such a step is lost (adamw_step), quietly."""
+    (gradients,) = on_device(backend, np.full(100, 3e38, np.float32))
+    assert backend.to_numpy(backend.gradient_norm(gradients)) == np.inf
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
