@@ -117,6 +117,16 @@ def open_corpus(source: str) -> Corpus:
     return _folder(path) if stat.S_ISDIR(mode) else _file(path)
 
 
+def read_text(source: str) -> str:
+    """All of a corpus as one string, <|endoftext|> between documents."""
+    documents = [""]
+    for text, last in open_corpus(source).parts():
+        documents[-1] += text
+        if last:
+            documents.append("")
+    return END_OF_TEXT.join(documents[:-1])
+
+
 def _file(path: Path) -> Corpus:
     size = path.stat().st_size
     with path.open("rb") as stream:  # read once now: a mistake is told before anything is made
@@ -232,9 +242,9 @@ def _decoded(stream: IO[bytes], name: str) -> Iterator[str]:
 
 
 def _last_border(text: str) -> int:
-    """Where to cut: after the last newline between two characters that are no space; 0 is nowhere.
+    r"""Where to cut: after the last newline between two characters that are no space; 0 is nowhere.
 
-    >>> _last_border("one\\ntwo\\n  three")
+    >>> _last_border("one\ntwo\n  three")
     4
     """
     at = len(text)

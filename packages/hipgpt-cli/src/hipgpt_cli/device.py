@@ -13,7 +13,7 @@ from hipgpt_cli import human
 from hipgpt_cli.errors import UserError
 
 if TYPE_CHECKING:
-    from hipgpt_kernels import Backend
+    from hipgpt_kernels import Backend, BackendError
 
 _BLAS_THREADS = (
     "OPENBLAS_NUM_THREADS",
@@ -40,7 +40,8 @@ def open_device(name: str, threads: int | None) -> Backend:
     try:
         return load_backend(name, threads=threads)
     except BackendError as error:
-        raise UserError(f"--device {name}: {error}") from error
+        reason = _reason(error, name)
+        raise UserError(f"--device {name} cannot be used: {reason}; --device cpu can") from error
 
 
 def describe(backend: Backend, asked: str) -> str:
@@ -58,9 +59,13 @@ def why_not(name: str) -> str | None:
     try:
         load_backend(name)
     except BackendError as error:
-        # After the semicolon the library tells programmers what to do.
-        return str(error).removeprefix(f"{name}: ").partition(";")[0]
+        return _reason(error, name)
     return None
+
+
+def _reason(error: BackendError, name: str) -> str:
+    """Why; what the library tells programmers to do, after the semicolon, is not for here."""
+    return str(error).removeprefix(f"{name}: ").partition(";")[0]
 
 
 def check_memory(backend: Backend, needed: int, purpose: str, remedy: str) -> None:

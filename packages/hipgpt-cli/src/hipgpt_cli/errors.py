@@ -71,7 +71,8 @@ def _report(error: BaseException) -> int:
 def describe(error: BaseException) -> tuple[str, int]:
     """One sentence about an error, and the exit status it deserves.
 
-    Example: describe(UserError("x is empty")) -> ("Error: x is empty", 1)
+    >>> describe(UserError("x is empty"))
+    ('Error: x is empty', 1)
     """
     if isinstance(error, StoppedError):
         return error.message, 128 + error.signal
@@ -88,17 +89,15 @@ def describe(error: BaseException) -> tuple[str, int]:
         return f"Error: {describe_os_error(error)}", 1
     if isinstance(error, (OSError, *_SENTENCES)) and _is_ours(error):
         return f"Error: {error}", 1
-    return (
-        f"Error: a defect in hipgpt, {type(error).__name__}: {error}; "
-        "HIPGPT_DEBUG=1 shows where it happened.",
-        1,
-    )
+    what = f"{type(error).__name__}: {error}"
+    return f"Error: a defect in hipgpt, {what}; HIPGPT_DEBUG=1 shows where it happened.", 1
 
 
 def describe_os_error(error: OSError) -> str:
     """What the system refused, and for which file.
 
-    Example: describe_os_error(PermissionError(13, "Permission denied", "x")) -> "x: permission denied"
+    >>> describe_os_error(PermissionError(13, "Permission denied", "x.txt"))
+    'x.txt: permission denied'
     """
     reason = (error.strerror or str(error)).lower()
     if error.errno in FULL:

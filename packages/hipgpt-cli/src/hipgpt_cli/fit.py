@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Saving:
-    """When to save, and how much of it stays.
+    """What is written to disk when, and how much of it stays.
 
     Attributes:
+        log_every: steps between lines of metrics.jsonl.
         every: steps between checkpoints; 0 is only at the end.
         keep_last: newest checkpoints that are kept.
     """
 
+    log_every: int
     every: int
     keep_last: int
 
@@ -124,7 +126,8 @@ class Fit:
         )
 
     def _record(self, report: StepReport) -> None:
-        if report.loss is None:
+        logged = report.step % self.saving.log_every == 0 or report.step == report.steps
+        if report.loss is None or not logged:
             return
         self._figures["loss"] = report.loss
         self.metrics.add(

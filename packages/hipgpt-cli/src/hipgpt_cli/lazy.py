@@ -32,13 +32,22 @@ class LazyGroup(click.Group):
     Args:
         package: dotted name of the package that holds one module for each command.
         summaries: command name -> the sentence for the list of commands, in the order shown.
+        examples: command lines for the end of `--help`.
     """
 
-    def __init__(self, *, package: str, summaries: Mapping[str, str], **kwargs: Any) -> None:
+    def __init__(
+        self,
+        *args: Any,
+        package: str,
+        summaries: Mapping[str, str],
+        examples: Sequence[str] = (),
+        **kwargs: Any,
+    ) -> None:
         kwargs.setdefault("context_settings", CONTEXT)
-        super().__init__(**kwargs)
+        super().__init__(*args, **kwargs)
         self.package = package
         self.summaries = summaries
+        self.examples = examples
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """The names, in the order of the table."""
@@ -68,6 +77,11 @@ class LazyGroup(click.Group):
         with formatter.section("Commands"):
             formatter.write_dl(list(self.summaries.items()))
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        write_examples(formatter, self.examples)
+        super().format_epilog(ctx, formatter)
+
     def main(
         self,
         args: Sequence[str] | None = None,
@@ -81,7 +95,12 @@ class LazyGroup(click.Group):
 
         def run() -> Any:
             return super(LazyGroup, self).main(
-                args, prog_name, complete_var, False, windows_expand_args, **extra
+                args,
+                prog_name,
+                complete_var,
+                standalone_mode=False,
+                windows_expand_args=windows_expand_args,
+                **extra,
             )
 
         return errors.exit_on_error(run) if standalone_mode else run()
@@ -89,3 +108,12 @@ class LazyGroup(click.Group):
     def _names(self) -> str:
         *most, last = self.summaries
         return f"{', '.join(most)} and {last}"
+
+
+def write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
+    """A section of command lines, never wrapped: they are there to be copied."""
+    if examples:
+        with formatter.section("Examples"):
+            formatter.write(
+                "".join(f"{' ' * formatter.current_indent}{line}\n" for line in examples)
+            )

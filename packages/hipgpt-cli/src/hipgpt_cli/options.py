@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
+
+from hipgpt_cli.lazy import write_examples
 from hipgpt_model.config import GPTConfig, TrainConfig
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
 Config = TypeVar("Config", GPTConfig, TrainConfig)
@@ -34,20 +36,35 @@ class Option(click.Option):
 
 
 class Command(click.Command):
-    """A command whose `--help` lists options by group, in the order of their definition."""
+    """A command whose `--help` lists options by group, in the order of their definition.
+
+    Args:
+        examples: command lines for the end of `--help`.
+    """
+
+    def __init__(self, *args: Any, examples: Sequence[str] = (), **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.examples = examples
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write one section a group."""
         groups: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Argument):
+                continue  # the usage line and the text above say what it is
             if (record := parameter.get_help_record(ctx)) is not None:
                 groups.setdefault(getattr(parameter, "group", "Other"), []).append(record)
         for name, records in groups.items():
             with formatter.section(name):
                 formatter.write_dl(records)
 
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples."""
+        write_examples(formatter, self.examples)
+        super().format_epilog(ctx, formatter)
 
-class Number(click.ParamType):
+
+class Number(click.ParamType):  # type: ignore[type-arg]
     """A finite number in an interval.
 
     Args:
@@ -94,7 +111,7 @@ class Number(click.ParamType):
         return f"a number {low} and {'below' if self.open_high else 'at most'} {self.high:g}"
 
 
-class Integer(click.ParamType):
+class Integer(click.ParamType):  # type: ignore[type-arg]
     """A whole number, at least `low`."""
 
     name = "integer"

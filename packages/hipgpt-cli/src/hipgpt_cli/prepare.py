@@ -19,7 +19,7 @@ from hipgpt_cli import human, say
 from hipgpt_cli.corpus import END_OF_TEXT, open_corpus
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.progress import stages
-from hipgpt_cli.runs import Run, new_run
+from hipgpt_cli.runs import Run, dropped_on_error, new_run
 from hipgpt_cli.tokens import TokensInfo, read_info, write_tokens
 
 if TYPE_CHECKING:
@@ -95,16 +95,12 @@ def prepared(
     if existing is not None and params["reset"]:
         existing.clear()  # only now: a mistake in the command line has cost nothing
     run = new_run(runs_dir, name, corpus.name)
-    try:
+    with dropped_on_error(run):
         tokenizer.save(run.tokenizer)
         tokens = Path(params["tokens_path"]) if params["tokens_path"] else run.tokens
         info = _tokens(tokens, corpus, text_sha256, tokenizer, workers)
         sizes = replace(model, vocab_size=tokenizer.vocab_size)
         yield Inputs(run, tokenizer, tokens.absolute(), info, corpus.source, sizes)
-    except BaseException:
-        if not run.checkpoints():
-            run.clear()
-        raise
 
 
 def _check_vacant(ctx: click.Context, run: Run, *, reset: bool) -> None:
@@ -127,7 +123,9 @@ def _tokenizer(
 
     if params["tokenizer_path"] is not None:
         tokenizer = Tokenizer.load(params["tokenizer_path"])
-        say.fact("Tokenizer", f"{human.count(tokenizer.vocab_size)} ids ({params['tokenizer_path']})")
+        say.fact(
+            "Tokenizer", f"{human.count(tokenizer.vocab_size)} ids ({params['tokenizer_path']})"
+        )
         return tokenizer
     vocab_size: int = params["vocab_size"]
     if existing is not None and existing.tokenizer.is_file():

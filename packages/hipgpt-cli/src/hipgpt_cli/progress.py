@@ -7,24 +7,21 @@ printed, so that scripts which read its log go on working.
 from __future__ import annotations
 
 import os
+import sys
 import time
 from abc import ABC, abstractmethod
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
-
-import click
+from typing import TYPE_CHECKING, Any, Self
 
 from hipgpt_cli import human, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from types import TracebackType
+
+    from rich.progress import Progress
 
     from hipgpt_model.evaluate import EvalReport
     from hipgpt_model.train import StepReport
-    from rich.progress import Progress
-
-Stage = "Callable[[str, int, int], None]"
 
 
 def is_live() -> bool:
@@ -42,16 +39,15 @@ class TrainingProgress(ABC):
     def __init__(self, tokens_per_step: int) -> None:
         self.tokens_per_step = tokens_per_step
 
-    def __enter__(self) -> TrainingProgress:
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        where: TracebackType | None,
-    ) -> None:
-        """Nothing to clean up, where nothing is live."""
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """No step follows."""
 
     @abstractmethod
     def step(self, report: StepReport) -> None:
@@ -71,6 +67,9 @@ class TrainingProgress(ABC):
 
 class PlainProgress(TrainingProgress):
     """One line for every report whose loss was read."""
+
+    def close(self) -> None:
+        """See `TrainingProgress.close`: every line is out already."""
 
     def step(self, report: StepReport) -> None:
         """See `TrainingProgress.step`."""
@@ -104,11 +103,11 @@ class LiveProgress(TrainingProgress):
             "Training", total=steps, completed=done, count=f"{done}/{steps}", figures="", left=""
         )
 
-    def __enter__(self) -> LiveProgress:
+    def __enter__(self) -> Self:
         self._bar.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         """Leave the bar where it stands."""
         self._bar.stop()
 
@@ -136,6 +135,18 @@ class LiveProgress(TrainingProgress):
     def evaluation(self, step: int, report: EvalReport) -> None:
         """See `TrainingProgress.evaluation`."""
         self.line(f"{f'Step {step}'.ljust(say.LABEL_WIDTH)}{describe_evaluation(report)}")
+
+
+def report_every(log_every: int) -> int:
+    """Steps between readings of the loss: a live bar wants it sooner than a log does.
+
+    Returns:
+        log_every, or on a terminal its largest divisor of at most 10, so that every step that is
+        logged is one whose loss is read.
+    """
+    if not is_live():
+        return log_every
+    return max(divisor for divisor in range(1, 11) if log_every % divisor == 0)
 
 
 def training_progress(tokens_per_step: int, done: int, steps: int) -> TrainingProgress:
@@ -192,7 +203,7 @@ def _bar(*texts: str, transient: bool = False, expand: bool = False) -> Progress
         TextColumn(f"{{task.description:<{say.LABEL_WIDTH - 1}}}", markup=False),
         BarColumn(bar_width=None if expand else 40),
         *(TextColumn(text, markup=False) for text in texts),
-        console=Console(file=click.get_text_stream("stdout")),
+        console=Console(file=sys.stdout),
         transient=transient,
         expand=expand,
         refresh_per_second=8,

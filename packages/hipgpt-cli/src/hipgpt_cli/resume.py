@@ -102,7 +102,9 @@ def find_start(ctx: click.Context, params: dict[str, Any]) -> Start:
     if header.training is None:
         raise UserError(f"{checkpoint} holds weights alone, which can be used but not trained on")
     given = options.given(ctx)
-    changed = {name: given[name] for name in ("steps", "eval_every", "eval_batches") if name in given}
+    changed = {
+        name: given[name] for name in ("steps", "eval_every", "eval_batches") if name in given
+    }
     training = replace(header.training, **changed)
     if header.step >= training.steps:
         raise UserError(

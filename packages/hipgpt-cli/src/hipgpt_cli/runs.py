@@ -14,12 +14,16 @@ from __future__ import annotations
 import os
 import re
 import shutil
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.files import read_json_object, write_json, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 FORMAT = {"format": "hipgpt-run", "version": 1}
 
@@ -144,7 +148,7 @@ def check_name(name: str) -> str:
     if not name or name.startswith(".") or name != name.strip() or _FORBIDDEN.search(name):
         raise ValueError(
             f"{name!r} is no name for a run; it names one folder, so it has no path separator, "
-            "none of : * ? \" < > |, no dot in front and no space at its ends"
+            'none of : * ? " < > |, no dot in front and no space at its ends'
         )
     return name
 
@@ -201,6 +205,17 @@ def all_runs(runs_dir: Path) -> list[Run]:
     return [Run(path) for path in sorted(runs_dir.iterdir()) if (path / "config.json").is_file()]
 
 
+@contextmanager
+def dropped_on_error(run: Run) -> Iterator[None]:
+    """Take a new run's files away again when an error comes before its first checkpoint."""
+    try:
+        yield
+    except BaseException:
+        if not run.checkpoints():
+            run.clear()
+        raise
+
+
 def run_of(checkpoint: Path) -> Run | None:
     """The run that a checkpoint's file lies in, if it lies in one."""
     run = Run(checkpoint.resolve().parent.parent)
@@ -215,12 +230,10 @@ def copy_inputs(source: Run, target: Run) -> None:
             continue
         copy = target.path / path.name
         if path.suffix == ".bin":  # may be large, and nobody ever writes into it: share it
-            try:
+            with suppress(OSError):
                 os.link(path, copy)
-            except OSError:
-                shutil.copyfile(path, copy)
-        else:
-            shutil.copyfile(path, copy)
+                continue
+        shutil.copyfile(path, copy)
 
 
 def _list(runs_dir: Path) -> str:

@@ -32,11 +32,11 @@ def say_sample(trainer: Trainer, tokenizer: Tokenizer) -> str:
 
 
 def pick_prompt(text: str) -> str:
-    """The first few words of the first whole line that has any; "" where there is none.
+    r"""The first few words of the first whole line that has any; "" where there is none.
 
-    >>> pick_prompt("ond.\\n\\nROMEO:\\nIt is my lady; O, it is my love!\\n")
+    >>> pick_prompt("ond.\n\nROMEO:\nIt is my lady; O, it is my love!\n")
     'ROMEO:'
-    >>> pick_prompt("x\\nIt is my lady, O, it is my love!")
+    >>> pick_prompt("x\nIt is my lady, O, it is my love!")
     'It is my lady, O, it is'
     """
     _, _, rest = text.partition("\n")

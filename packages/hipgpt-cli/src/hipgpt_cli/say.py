@@ -67,6 +67,11 @@ def is_terminal(of: Any = None) -> bool:
         return False
 
 
+def has_color() -> bool:
+    """Whether standard output shows colours."""
+    return is_terminal() and _color() is None
+
+
 def _color() -> bool | None:
     """False where the user wants none, else None: click asks the stream."""
     return False if os.environ.get("NO_COLOR") else None

@@ -11,14 +11,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hipgpt_cli import device, human, options, say
+from hipgpt_cli.errors import UserError
+from hipgpt_cli.progress import report_every
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import click
+
     from hipgpt_cli.runs import Run
     from hipgpt_kernels import Backend
     from hipgpt_model.config import GPTConfig, TrainConfig
+    from hipgpt_model.data import TokenData
     from hipgpt_model.train import Trainer
     from hipgpt_tokenizer import Tokenizer
 
@@ -49,10 +53,8 @@ def session(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
 
     Leaving with an error before the first checkpoint takes a new run's folder away.
     """
-    if params["resume"] or params["ckpt"]:
-        yield _resumed(ctx, params)
-        return
-    with _new(ctx, params) as made:
+    begin = _resumed if params["resume"] or params["ckpt"] else _new
+    with begin(ctx, params) as made:
         yield made
 
 
@@ -66,13 +68,13 @@ def _new(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
     _check_memory(backend, model, training)
 
     from hipgpt_cli.prepare import prepared
-    from hipgpt_cli.tokens import open_tokens
-    from hipgpt_model.data import TokenData
     from hipgpt_model.train import Trainer
 
     with prepared(ctx, params, model, "vocab_size" in options.given(ctx)) as inputs:
-        data = TokenData(open_tokens(inputs.tokens, inputs.info), model.max_seq_len)
-        trainer = Trainer(inputs.model, training, data, backend, report_every=params["log_every"])
+        data = _data(inputs, model)
+        trainer = Trainer(
+            inputs.model, training, data, backend, report_every=report_every(params["log_every"])
+        )
         kept = {name: value for name, value in params.items() if name not in _NOT_KEPT}
         config = {
             "options": {**kept, "data": inputs.source},
@@ -86,34 +88,49 @@ def _new(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
         yield Session(inputs.run, config, trainer, inputs.tokenizer)
 
 
-def _resumed(ctx: click.Context, params: dict[str, Any]) -> Session:
+@contextmanager
+def _resumed(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
     from hipgpt_cli.resume import find_start, set_up
-    from hipgpt_cli.tokens import open_tokens
-    from hipgpt_model.data import TokenData
+    from hipgpt_cli.runs import dropped_on_error
     from hipgpt_model.train import Trainer
 
     start = find_start(ctx, params)
     backend = _open_device(params)
     _check_memory(backend, start.header.model, start.training)
     found = set_up(ctx, params, start)
-    data = TokenData(open_tokens(found.tokens, found.info), start.header.model.max_seq_len)
-    trainer = Trainer.from_checkpoint(
-        start.checkpoint,
-        data,
-        backend,
-        tokenizer=found.tokenizer.fingerprint,
-        train_config=start.training,
-        report_every=start.reporting["log_every"],
-    )
-    config = {
-        **start.config,
-        "training": trainer.config.to_dict(),
-        "options": {**start.config["options"], **start.reporting},
-    }
-    found.run.write_config(config)
-    _say_model(trainer.model.config)
-    say.fact("Resuming", f"{start.checkpoint}, after step {human.count(trainer.step)}")
-    return Session(found.run, config, trainer, found.tokenizer)
+    with dropped_on_error(found.run):
+        trainer = Trainer.from_checkpoint(
+            start.checkpoint,
+            _data(found, start.header.model),
+            backend,
+            tokenizer=found.tokenizer.fingerprint,
+            train_config=start.training,
+            report_every=report_every(start.reporting["log_every"]),
+        )
+        config = {
+            **start.config,
+            "training": trainer.config.to_dict(),
+            "options": {**start.config["options"], **start.reporting},
+        }
+        found.run.write_config(config)
+        _say_model(trainer.model.config)
+        say.fact("Resuming", f"{start.checkpoint}, after step {human.count(trainer.step)}")
+        yield Session(found.run, config, trainer, found.tokenizer)
+
+
+def _data(inputs: Any, model: GPTConfig) -> TokenData:
+    """The ids as training rows.
+
+    Raises:
+        UserError: there are too few.
+    """
+    from hipgpt_cli.tokens import open_tokens
+    from hipgpt_model.data import TokenData
+
+    try:
+        return TokenData(open_tokens(inputs.tokens, inputs.info), model.max_seq_len)
+    except ValueError as error:
+        raise UserError(f"{error} (--seq is the length of a row)") from error
 
 
 def _open_device(params: dict[str, Any]) -> Backend:

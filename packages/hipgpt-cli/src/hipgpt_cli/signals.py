@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from hipgpt_cli.errors import StoppedError
 
@@ -30,9 +30,10 @@ class Interrupts:
     def __init__(self) -> None:
         self.signal: int | None = None
         self._deferring = False
+        self._process = os.getpid()
         self._previous: dict[int, Any] = {}
 
-    def __enter__(self) -> Interrupts:
+    def __enter__(self) -> Self:
         with suppress(ValueError):  # not in the main thread: the program around us handles them
             for number in _SIGNALS:
                 self._previous[number] = signal.signal(number, self._handle)
@@ -52,6 +53,8 @@ class Interrupts:
             self._deferring = False
 
     def _handle(self, number: int, frame: object) -> None:  # noqa: ARG002
+        if os.getpid() != self._process:
+            os._exit(128 + number)  # a worker process of the tokenizer, which took us along
         if self._deferring and self.signal is None:
             self.signal = number
             with suppress(OSError):

@@ -8,11 +8,11 @@ from typing import Any
 
 def versions() -> dict[str, str]:
     """Version by name: the four packages, Python, NumPy and the BLAS that it calls."""
+    import numpy as np
+
     import hipgpt_kernels
     import hipgpt_model
     import hipgpt_tokenizer
-    import numpy as np
-
     from hipgpt_cli import __version__
 
     return {
@@ -30,7 +30,7 @@ def versions() -> dict[str, str]:
 def _blas() -> str:
     import numpy as np
 
-    config: Any = np.show_config(mode="dicts")  # type: ignore[call-overload]
+    config: Any = np.show_config(mode="dicts")
     blas = config.get("Build Dependencies", {}).get("blas", {})
     name, version = blas.get("name", "unknown"), blas.get("version", "")
     return f"{name} {version}".strip()

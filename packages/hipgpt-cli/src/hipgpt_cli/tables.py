@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
-
-import click
 
 from hipgpt_cli import say
 
@@ -40,5 +39,5 @@ def show_table(
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for number, row in enumerate(rows):
         table.add_row(*map(Text, row), end_section=total and number == len(rows) - 2)
-    Console(file=click.get_text_stream("stdout"), highlight=False).print(table)
+    Console(file=sys.stdout, highlight=False).print(table)
     say.line()

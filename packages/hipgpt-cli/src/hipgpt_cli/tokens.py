@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from hipgpt_cli.corpus import END_OF_TEXT
+from hipgpt_cli.errors import UserError
 from hipgpt_cli.files import read_json_object, replacing, write_text
 
 if TYPE_CHECKING:
@@ -19,10 +20,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import numpy as np
+
     from hipgpt_cli.corpus import Corpus
     from hipgpt_tokenizer import Tokenizer
 
 FORMAT = {"format": "hipgpt-tokens", "version": 1}
+
 
 @dataclass(frozen=True)
 class TokensInfo:
@@ -61,9 +64,17 @@ def write_tokens(
         tokenizer: what encodes it.
         workers: processes.
         progress: called with ("encode", characters read, bytes in all).
+
+    Raises:
+        UserError: a file of another kind has the neighbour's name.
     """
     import numpy as np
 
+    if _info_path(path).exists() and not _is_info(_info_path(path)):
+        raise UserError(
+            f"{path} needs {_info_path(path)} for what the ids were made from, and that is a file "
+            "of another kind; give the token file another name"
+        )
     dtype = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
     separator = tokenizer.eot_id is not None
     allowed = frozenset({END_OF_TEXT} if separator else ())
@@ -83,7 +94,7 @@ def write_tokens(
 
 
 def read_info(path: Path) -> TokensInfo | None:
-    """What is known of the ids at `path`; None where they are missing, damaged or of another kind."""
+    """What is known of the ids at `path`; None where they are missing or damaged."""
     if not (path.is_file() and _info_path(path).is_file()):
         return None
     try:
@@ -103,6 +114,14 @@ def open_tokens(path: Path, info: TokensInfo) -> np.ndarray:
     dtype = np.dtype(info.dtype).newbyteorder("<")
     tokens = np.memmap(path, dtype=dtype, mode="r", shape=(info.count,))
     return tokens if dtype.isnative else tokens.astype(info.dtype)
+
+
+def _is_info(path: Path) -> bool:
+    """Whether a file is one that this module writes, or nothing at all."""
+    try:
+        return read_json_object(path).get("format") == FORMAT["format"]
+    except UserError:
+        return False
 
 
 def _info_path(path: Path) -> Path:

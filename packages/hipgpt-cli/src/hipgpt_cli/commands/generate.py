@@ -21,45 +21,115 @@ if TYPE_CHECKING:
     from hipgpt_tokenizer import Tokenizer
 
 
-@click.command(cls=options.Command, short_help="Write text with a trained model.")
-@option("--prompt", metavar="TEXT", group="Text",
-        help="What the text continues. Without it you are asked for prompts, or the prompt is read "
-        "from standard input where that is no terminal.")
+@click.command(
+    cls=options.Command,
+    short_help="Write text with a trained model.",
+    examples=(
+        'hipgpt generate --prompt "To be, or not to be"',
+        "hipgpt generate --run shakespeare --num-tokens 200 --temp 0.8 --top-k 50",
+        'echo "Once upon a time" | hipgpt generate > story.txt',
+    ),
+)
+@option(
+    "--prompt",
+    metavar="TEXT",
+    group="Text",
+    help="What the text continues. Without it you are asked for prompts, or the prompt is read "
+    "from standard input where that is no terminal.",
+)
 @option("--num-tokens", type=Integer(1), default=50, group="Text", help="Tokens at most.")
-@option("--stop", "stops", multiple=True, metavar="TEXT", group="Text",
-        help="End the text before this one appears in it. Can be given more than once.")
-@option("--eos-id", type=Integer(-1), default=None, show_default="that of <|endoftext|>",
-        group="Text", help="Token id that ends the text; -1: none does.")
-@option("--temp", "--temperature", "temperature", type=Number(0), default=1.0, group="Choice",
-        help="Above 1 more surprising, below 1 less; 0 always takes the likeliest token.")
-@option("--top-k", type=Integer(0), default=5, group="Choice",
-        help="Choose among this many likeliest tokens; 0: among all.")
-@option("--top-p", type=Number(0, 1, open_low=True), default=1.0, group="Choice",
-        help="Choose among the fewest tokens that together have this probability; 1: all.")
-@option("--min-p", type=Number(0, 1), default=0.0, group="Choice",
-        help="Leave out tokens that are less likely than this part of the likeliest; 0: none.")
-@option("--repetition-penalty", "--rep-penalty", "repetition_penalty",
-        type=Number(0, open_low=True), default=1.0, group="Choice",
-        help="Above 1 makes tokens that have occurred less likely; 1: off.")
-@option("--seed", type=Integer(0, 2**64 - 1), default=None, show_default="random", group="Choice",
-        help="The same seed gives the same text.")
+@option(
+    "--stop",
+    "stops",
+    multiple=True,
+    metavar="TEXT",
+    group="Text",
+    help="End the text before this one appears in it. Can be given more than once.",
+)
+@option(
+    "--eos-id",
+    type=Integer(-1),
+    default=None,
+    show_default="that of <|endoftext|>",
+    group="Text",
+    help="Token id that ends the text; -1: none does.",
+)
+@option(
+    "--temp",
+    "--temperature",
+    "temperature",
+    type=Number(0),
+    default=1.0,
+    group="Choice",
+    help="Above 1 more surprising, below 1 less; 0 always takes the likeliest token.",
+)
+@option(
+    "--top-k",
+    type=Integer(0),
+    default=5,
+    group="Choice",
+    help="Choose among this many likeliest tokens; 0: among all.",
+)
+@option(
+    "--top-p",
+    type=Number(0, 1, open_low=True),
+    default=1.0,
+    group="Choice",
+    help="Choose among the fewest tokens that together have this probability; 1: all.",
+)
+@option(
+    "--min-p",
+    type=Number(0, 1),
+    default=0.0,
+    group="Choice",
+    help="Leave out tokens that are less likely than this part of the likeliest; 0: none.",
+)
+@option(
+    "--repetition-penalty",
+    "--rep-penalty",
+    "repetition_penalty",
+    type=Number(0, open_low=True),
+    default=1.0,
+    group="Choice",
+    help="Above 1 makes tokens that have occurred less likely; 1: off.",
+)
+@option(
+    "--seed",
+    type=Integer(0, 2**64 - 1),
+    default=None,
+    show_default="random",
+    group="Choice",
+    help="The same seed gives the same text.",
+)
 @options.run_options("Run to take; the newest one by default.")
-@option("--step", type=Integer(-1), default=None, show_default="the newest", group="Run",
-        help="Take the checkpoint after this many steps; -1: the newest.")
-@option("--checkpoint", "--ckpt", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
-        group="Run", help="Take this checkpoint file instead of a run.")
-@option("--tokenizer-path", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
-        show_default="beside the checkpoint", group="Run", help="Tokenizer of the model.")
+@option(
+    "--step",
+    type=Integer(-1),
+    default=None,
+    show_default="the newest",
+    group="Run",
+    help="Take the checkpoint after this many steps; -1: the newest.",
+)
+@option(
+    "--checkpoint",
+    "--ckpt",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    group="Run",
+    help="Take this checkpoint file instead of a run.",
+)
+@option(
+    "--tokenizer-path",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    show_default="beside the checkpoint",
+    group="Run",
+    help="Tokenizer of the model.",
+)
 @options.device_options()
 @click.pass_context
-def command(ctx: click.Context, **params: Any) -> None:
-    """Write text with a trained model: the newest run's, unless told otherwise.
-
-    \b
-    hipgpt generate --prompt "To be, or not to be"
-    hipgpt generate --run shakespeare --num-tokens 200 --temp 0.8 --top-k 50
-    echo "Once upon a time" | hipgpt generate > story.txt
-    """
+def command(ctx: click.Context, /, **params: Any) -> None:
+    """Write text with a trained model: the newest run's, unless told otherwise."""
     import secrets
 
     step = None if params["step"] in {None, -1} else params["step"]
@@ -127,9 +197,7 @@ def _sampling(params: dict[str, Any], seed: int, tokenizer: Tokenizer) -> Sampli
 
 def _say_settings(trained: Trained, sampling: SamplingConfig, device: str) -> None:
     size = human.short(trained.header.model.num_parameters())
-    say.fact(
-        "Model", f"{trained.name}, step {trained.header.step}, {size} parameters", err=True
-    )
+    say.fact("Model", f"{trained.name}, step {trained.header.step}, {size} parameters", err=True)
     say.fact("Device", device, err=True)
     parts = [f"temp {sampling.temperature:g}", f"top-k {sampling.top_k or 'off'}"]
     if sampling.top_p < 1:

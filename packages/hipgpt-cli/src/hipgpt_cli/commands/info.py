@@ -19,26 +19,43 @@ if TYPE_CHECKING:
 
 @click.command(
     cls=options.Command,
-    short_help="Show the devices, the versions, and what a model of some size takes.",
+    short_help="Show devices, versions, and what a model takes.",
+    examples=(
+        "hipgpt info                              # the default model",
+        "hipgpt info --dim 768 --layers 12 --heads 12 --ff 3072 --seq 1024 --vocab-size 50257",
+        "hipgpt info --run shakespeare",
+    ),
 )
 @options.run_options("Show this run's model.")
-@option("--step", type=Integer(0), default=None, show_default="the newest", group="Run",
-        help="Of the run, the checkpoint after this many steps.")
-@option("--checkpoint", "--ckpt", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
-        group="Run", help="Show the model in this file.")
+@option(
+    "--step",
+    type=Integer(0),
+    default=None,
+    show_default="the newest",
+    group="Run",
+    help="Of the run, the checkpoint after this many steps.",
+)
+@option(
+    "--checkpoint",
+    "--ckpt",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    group="Run",
+    help="Show the model in this file.",
+)
 @options.model_size_options()
-@option("--batch", "batch_size", type=Integer(1), default=32, group="Model",
-        help="B: rows of S tokens in one pass, for the memory that training takes.")
+@option(
+    "--batch",
+    "batch_size",
+    type=Integer(1),
+    default=32,
+    group="Model",
+    help="B: rows of S tokens in one pass, for the memory that training takes.",
+)
 @option("--json", "as_json", is_flag=True, group="Output", help="Print one JSON object.")
 @click.pass_context
-def command(ctx: click.Context, **params: Any) -> None:
-    """Show the devices, the versions, and what a model of some size takes.
-
-    \b
-    hipgpt info                              # the default model
-    hipgpt info --dim 768 --layers 12 --heads 12 --ff 3072 --seq 1024 --vocab-size 50257
-    hipgpt info --run shakespeare
-    """
+def command(ctx: click.Context, /, **params: Any) -> None:
+    """Show the devices, the versions, and what a model of some size takes."""
     from hipgpt_cli import anatomy, system
 
     config, title, extra = _subject(ctx, params)
@@ -72,9 +89,7 @@ def command(ctx: click.Context, **params: Any) -> None:
     _show_memory(config, params["batch_size"], memory)
 
 
-def _subject(
-    ctx: click.Context, params: dict[str, Any]
-) -> tuple[GPTConfig, str, dict[str, Any]]:
+def _subject(ctx: click.Context, params: dict[str, Any]) -> tuple[GPTConfig, str, dict[str, Any]]:
     """The configuration to show, what it is, and what else is known of it."""
     from hipgpt_model.config import GPTConfig
 
@@ -95,7 +110,9 @@ def _subject(
         params["runs_dir"], params["run_name"], params["step"], params["checkpoint"]
     )
     header = trained.header
-    losses = ", ".join(f"{name.replace('_', ' ')} {value:.3f}" for name, value in header.metrics.items())
+    losses = ", ".join(
+        f"{name.replace('_', ' ')} {value:.3f}" for name, value in header.metrics.items()
+    )
     title = f"{trained.name}, step {human.count(header.step)}" + (f", {losses}" if losses else "")
     extra = {"name": trained.name, "step": header.step, "metrics": header.metrics}
     return header.model, title, extra
@@ -117,7 +134,12 @@ def _show_parameters(title: str, config: GPTConfig, parts: list[Any]) -> None:
         f"L={config.num_layers} H={config.num_heads} F={config.ff_dim}, {config.activation}"
     )
     rows = [
-        [part.name, part.formula, human.count(part.parameters), human.percent(part.parameters / total)]
+        [
+            part.name,
+            part.formula,
+            human.count(part.parameters),
+            human.percent(part.parameters / total),
+        ]
         for part in parts
     ]
     rows.append(["in all", "", human.count(total), ""])

@@ -35,45 +35,104 @@ def _run_name(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 @click.command(
     cls=options.Command,
-    short_help="Train a model on text: one command from a text file to a model that writes.",
+    short_help="Train a model on text, and save it in a folder.",
+    examples=(
+        "hipgpt train --data shakespeare",
+        "hipgpt train --data my.txt --steps 5000 --dim 256 --layers 4",
+        "hipgpt train --resume",
+    ),
 )
-@option("--data", "--data-path", "data", default="stdlib", metavar="SOURCE", group="Text",
-        help="What to learn from: a text file, a folder of text files, - (standard input), stdlib "
-        "(Python's own source on this machine) or shakespeare (1.1 MB, downloaded once).")
-@option("--tokenizer-path", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
-        group="Text", help="Use this tokenizer.json instead of training one on the text.")
-@option("--tokens-path", type=click.Path(dir_okay=False), metavar="FILE", group="Text",
-        help="Keep the encoded text here instead of in the run's folder, so that runs share it.")
-@option("--run-name", "--run", "run_name", metavar="NAME", group="Run", callback=_run_name,
-        show_default="time and text", help="Name of the new run, or of the run to resume.")
-@option("--runs-dir", type=click.Path(file_okay=False), default="runs", metavar="FOLDER",
-        group="Run", help="Folder that holds the runs.")
-@option("--resume", is_flag=True, group="Run",
-        help="Go on with the newest run, or with --run-name, as it was configured.")
-@option("--ckpt", type=click.Path(exists=True, dir_okay=False), metavar="FILE", group="Run",
-        help="Go on from this checkpoint of a run, in a new run.")
-@option("--reset", is_flag=True, group="Run",
-        help="Delete the run of this --run-name first: tokenizer, ids and checkpoints.")
-@option("--ckpt-every", type=Integer(0), default=500, group="Run",
-        help="Steps between checkpoints; 0: only at the end.")
-@option("--keep-last", type=Integer(1), default=5, group="Run",
-        help="How many of the newest checkpoints to keep.")
-@option("--log-every", type=Integer(1), default=50, group="Run",
-        help="Steps between reports: a line, where there is no live bar, and in metrics.jsonl.")
+@option(
+    "--data",
+    "--data-path",
+    "data",
+    default="stdlib",
+    metavar="SOURCE",
+    group="Text",
+    help="What to learn from: a text file, a folder of text files, - (standard input), stdlib "
+    "(Python's own source on this machine) or shakespeare (1.1 MB, downloaded once).",
+)
+@option(
+    "--tokenizer-path",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    group="Text",
+    help="Use this tokenizer.json instead of training one on the text.",
+)
+@option(
+    "--tokens-path",
+    type=click.Path(dir_okay=False),
+    metavar="FILE",
+    group="Text",
+    help="Keep the encoded text here instead of in the run's folder, so that runs share it.",
+)
+@option(
+    "--run-name",
+    "--run",
+    "run_name",
+    metavar="NAME",
+    group="Run",
+    callback=_run_name,
+    show_default="time and text",
+    help="Name of the new run, or of the run to resume.",
+)
+@option(
+    "--runs-dir",
+    type=click.Path(file_okay=False),
+    default="runs",
+    metavar="FOLDER",
+    group="Run",
+    help="Folder that holds the runs.",
+)
+@option(
+    "--resume",
+    is_flag=True,
+    group="Run",
+    help="Go on with the newest run, or with --run-name, as it was configured.",
+)
+@option(
+    "--ckpt",
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="FILE",
+    group="Run",
+    help="Go on from this checkpoint of a run, in a new run.",
+)
+@option(
+    "--reset",
+    is_flag=True,
+    group="Run",
+    help="Delete the run of this --run-name first: tokenizer, ids and checkpoints.",
+)
+@option(
+    "--ckpt-every",
+    type=Integer(0),
+    default=500,
+    group="Run",
+    help="Steps between checkpoints; 0: only at the end.",
+)
+@option(
+    "--keep-last",
+    type=Integer(1),
+    default=5,
+    group="Run",
+    help="How many of the newest checkpoints to keep.",
+)
+@option(
+    "--log-every",
+    type=Integer(1),
+    default=50,
+    group="Run",
+    help="Steps between reports: a line, where there is no live bar, and in metrics.jsonl.",
+)
 @options.training_options()
 @options.model_size_options()
 @options.device_options()
 @click.pass_context
-def command(ctx: click.Context, **params: Any) -> None:
+def command(ctx: click.Context, /, **params: Any) -> None:
     """Train a model on text, and save it in a folder of its own.
 
     Without options it learns from Python's own standard library, which every machine has, and
     takes a minute or two on two cores. Ctrl-C saves and stops; --resume goes on.
-
-    \b
-    hipgpt train --data shakespeare
-    hipgpt train --data my.txt --steps 5000 --dim 256 --layers 4
-    hipgpt train --resume
     """
     from hipgpt_cli.session import session
     from hipgpt_cli.signals import Interrupts
@@ -97,7 +156,7 @@ def _train(ready: Session, params: dict[str, Any], interrupts: Interrupts) -> No
     run, trainer = ready.run, ready.trainer
     metrics = Metrics(run.metrics, after=trainer.step)
     settled = ready.config["options"]
-    saving = Saving(settled["ckpt_every"], settled["keep_last"])
+    saving = Saving(settled["log_every"], settled["ckpt_every"], settled["keep_last"])
     begun, start = trainer.step, time.perf_counter()
     outcome = Fit(trainer, run, metrics, saving, ready.tokenizer.fingerprint, interrupts)()
     run.write_config(ready.config)  # with the time: the newest run is the one that ended last
