@@ -49,6 +49,19 @@ def test_tails(backend, activation):
     assert_exact(backend.to_numpy(dx), reference.activation_backward, dout, x, activation)
 
 
+@pytest.mark.parametrize("low", [-2.0, -5.0, -10.0, -40.0])
+def test_swiglu_of_negative_gates(backend, rng, low):
+    """Sigmoid falls like eˣ there, and must keep its digits: 1 + tanh(x/2) would cancel them."""
+    gate = np.float32(low) + rng.random((5, 33), np.float32)
+    x = np.concatenate([gate, normal(rng, 5, 33)], axis=1)
+    dout = normal(rng, 5, 33)
+    device_dout, device_x = on_device(backend, dout, x)
+    out = backend.activation_forward(device_x, "swiglu")
+    dx = backend.activation_backward(device_dout, device_x, "swiglu")
+    assert_exact(backend.to_numpy(out), reference.activation_forward, x, "swiglu")
+    assert_exact(backend.to_numpy(dx), reference.activation_backward, dout, x, "swiglu")
+
+
 @pytest.mark.parametrize("activation", ["gelu", "relu"])
 def test_forward_may_alias_x(backend, rng, activation):
     x = normal(rng, 37, 131)
