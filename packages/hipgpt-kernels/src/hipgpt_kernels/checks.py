@@ -1,7 +1,9 @@
 """Arguments are checked here, once for every backend, before anything is written.
 
 Each function is named for its op, returns the sizes that the op goes on with, and raises with the
-op, the argument, what was expected and what came.
+op, the argument, what was expected and what came: TypeError for what is no array or has another
+dtype, ValueError for the rest. The odd thing: arrays are looked at, never touched, so the same
+checks serve arrays on a device.
 """
 
 from __future__ import annotations
@@ -15,6 +17,52 @@ if TYPE_CHECKING:
     from hipgpt_kernels.backend import Array
 
 ACTIVATIONS = ("gelu", "relu", "swiglu")
+
+
+# --- arrays -----------------------------------------------------------------------------------
+
+
+def dtype(op: str, name: str, array: Array, *expected: Any) -> None:
+    """Refuse what is no array, or an array of a dtype that is not among the expected ones."""
+    if not hasattr(array, "dtype") or not hasattr(array, "strides"):
+        raise TypeError(f"{op}: {name} is a {type(array).__name__}, expected an array")
+    if array.dtype not in expected:
+        names = " or ".join(np.dtype(one).name for one in expected)
+        raise TypeError(f"{op}: {name} has dtype {array.dtype}, expected {names}")
+
+
+def contiguous(op: str, name: str, array: Array) -> None:
+    """Refuse an array with gaps or another order than C: its rows could not be walked as one."""
+    if not array.flags.c_contiguous:
+        raise ValueError(f"{op}: {name} is not contiguous in C order; give a copy of it")
+
+
+def writable(op: str, name: str, array: Array) -> None:
+    """Refuse an output that may not be written."""
+    if not array.flags.writeable:
+        raise ValueError(f"{op}: {name} is read-only and cannot be written; give another array")
+
+
+def needed(op: str, *expected: Any, **arrays: Array) -> None:
+    """Each must be a contiguous array of the expected dtype, float32 where none is named."""
+    for name, array in arrays.items():
+        dtype(op, name, array, *(expected or (np.float32,)))
+        contiguous(op, name, array)
+
+
+def optional(op: str, *expected: Any, **arrays: Array | None) -> None:
+    """As `needed`, for those that are given."""
+    for name, array in arrays.items():
+        if array is not None:
+            needed(op, *expected, **{name: array})
+
+
+def written(op: str, *expected: Any, **arrays: Array | None) -> None:
+    """As `optional`, for arrays that the op writes."""
+    for name, array in arrays.items():
+        if array is not None:
+            needed(op, *expected, **{name: array})
+            writable(op, name, array)
 
 
 def shape(op: str, name: str, array: Array, expected: tuple[int, ...], meaning: str = "") -> None:
@@ -32,36 +80,31 @@ def dimensions(op: str, name: str, array: Array, count: int, meaning: str) -> No
         raise ValueError(f"{op}: {name} has shape {tuple(array.shape)}, expected {meaning}")
 
 
-def dtype(op: str, name: str, array: Array, *expected: Any) -> None:
-    """Refuse an array of a dtype that is not among the expected ones, or that is no array."""
-    if not hasattr(array, "dtype") or not hasattr(array, "shape"):
-        raise TypeError(f"{op}: {name} is a {type(array).__name__}, expected an array")
-    if array.dtype not in expected:
-        names = " or ".join(np.dtype(one).name for one in expected)
-        raise TypeError(f"{op}: {name} has dtype {array.dtype}, expected {names}")
+def has_rows(op: str, name: str, array: Array) -> None:
+    """Refuse an array without dimensions."""
+    if array.ndim == 0:
+        raise ValueError(f"{op}: {name} has no dimensions, expected rows (*, n)")
 
 
-def contiguous(op: str, name: str, array: Array) -> None:
-    """Refuse an array with gaps or another order than C: its rows could not be walked as one."""
-    step = array.dtype.itemsize
-    for size, stride in zip(reversed(array.shape), reversed(array.strides), strict=True):
-        if size != 1 and stride != step and array.size:
-            raise ValueError(f"{op}: {name} is not contiguous in C order; give a copy of it")
-        step *= size
+def rows(array: Array) -> int:
+    """Number of rows: the product of all dimensions but the last."""
+    return math.prod(array.shape[:-1])
 
 
-def floating(op: str, **arrays: Array | None) -> None:
-    """Refuse arrays that are not float32 and contiguous; None is passed over."""
-    for name, array in arrays.items():
-        if array is not None:
-            dtype(op, name, array, np.float32)
-            contiguous(op, name, array)
+# --- numbers ----------------------------------------------------------------------------------
 
 
 def at_least(op: str, name: str, value: float, least: float) -> None:
-    """Refuse a number below `least`, or one that is not a number."""
-    if not value >= least:
-        raise ValueError(f"{op}: {name} is {value}, expected at least {least}")
+    """Refuse a number below `least`, infinite, or not a number."""
+    if not least <= value < math.inf:
+        raise ValueError(f"{op}: {name} is {value}, expected a number of at least {least}")
+
+
+def finite(op: str, **numbers: float) -> None:
+    """Refuse what is infinite or not a number."""
+    for name, value in numbers.items():
+        if not math.isfinite(value):
+            raise ValueError(f"{op}: {name} is {value}, expected a finite number")
 
 
 def fraction(op: str, name: str, value: float, *, one: bool) -> None:
@@ -71,9 +114,16 @@ def fraction(op: str, name: str, value: float, *, one: bool) -> None:
         raise ValueError(f"{op}: {name} is {value}, expected a number in [0, 1{closing}")
 
 
+def word64(op: str, **numbers: int) -> None:
+    """Refuse what is no 64-bit counter or key."""
+    for name, value in numbers.items():
+        if not 0 <= value < 2**64:
+            raise ValueError(f"{op}: {name} is {value}, expected a number in [0, 2⁶⁴)")
+
+
 def activation(op: str, name: str | None, columns: int) -> int:
     """Refuse an unknown activation; return how many columns it makes of `columns`."""
-    if name is not None and name not in ACTIVATIONS:
+    if name not in ACTIVATIONS:
         raise ValueError(f"{op}: activation is {name!r}, expected one of {', '.join(ACTIVATIONS)}")
     if name == "swiglu":
         if columns % 2:
@@ -82,9 +132,74 @@ def activation(op: str, name: str | None, columns: int) -> int:
     return columns
 
 
-def rows(array: Array) -> int:
-    """Number of rows: the product of all dimensions but the last."""
-    return math.prod(array.shape[:-1])
+# --- ops --------------------------------------------------------------------------------------
+
+
+def gather_batch(tokens: Array, starts: Array, inputs: Array, targets: Array) -> int:
+    """Return the last position at which a row may start; the starts themselves are the op's."""
+    op = "gather_batch"
+    needed(op, np.uint16, np.uint32, tokens=tokens)
+    needed(op, np.int64, starts=starts)
+    needed(op, np.int32, inputs=inputs, targets=targets)
+    written(op, np.int32, inputs=inputs, targets=targets)
+    dimensions(op, "tokens", tokens, 1, "(N,)")
+    dimensions(op, "inputs", inputs, 2, "(B, T)")
+    B, T = inputs.shape
+    shape(op, "starts", starts, (B,), "(B,)")
+    shape(op, "targets", targets, (B, T), "(B, T)")
+    return int(tokens.shape[0] - T - 1)
+
+
+def embedding_forward(
+    tokens: Array,
+    token_table: Array,
+    position_table: Array | None,
+    position: int,
+    out: Array | None,
+) -> tuple[int, int, int, int]:
+    """Return B, T, V and E."""
+    op = "embedding_forward"
+    needed(op, np.int32, tokens=tokens)
+    needed(op, token_table=token_table)
+    optional(op, position_table=position_table)
+    written(op, out=out)
+    dimensions(op, "tokens", tokens, 2, "(B, T)")
+    dimensions(op, "token_table", token_table, 2, "(V, E)")
+    (B, T), (V, E) = tokens.shape, token_table.shape
+    at_least(op, "position", position, 0)
+    positions(op, "position_table", position_table, position, T, E)
+    if out is not None:
+        shape(op, "out", out, (B, T, E), "(B, T, E)")
+    return B, T, V, E
+
+
+def embedding_backward(
+    dout: Array, tokens: Array, dtoken_table: Array, dposition_table: Array | None
+) -> tuple[int, int, int, int]:
+    """Return B, T, V and E."""
+    op = "embedding_backward"
+    needed(op, np.int32, tokens=tokens)
+    needed(op, dout=dout, dtoken_table=dtoken_table)
+    written(op, dtoken_table=dtoken_table, dposition_table=dposition_table)
+    dimensions(op, "tokens", tokens, 2, "(B, T)")
+    dimensions(op, "dtoken_table", dtoken_table, 2, "(V, E)")
+    (B, T), (V, E) = tokens.shape, dtoken_table.shape
+    positions(op, "dposition_table", dposition_table, 0, T, E)
+    shape(op, "dout", dout, (B, T, E), "(B, T, E)")
+    return B, T, V, E
+
+
+def positions(op: str, name: str, table: Array | None, position: int, T: int, E: int) -> None:
+    """The table must be (S, E) with room for T tokens from `position`."""
+    if table is None:
+        return
+    dimensions(op, name, table, 2, "(S, E)")
+    S = table.shape[0]
+    shape(op, name, table, (S, E), "(S, E)")
+    if position + T > S:
+        raise ValueError(
+            f"{op}: {T} tokens from position {position} do not fit {name} with S = {S} positions"
+        )
 
 
 def linear_forward(
@@ -98,14 +213,15 @@ def linear_forward(
 ) -> tuple[int, int, int, tuple[int, ...]]:
     """Return M rows, N outputs, K inputs and the shape of out."""
     op = "linear_forward"
-    floating(
-        op, x=x, weight=weight, bias=bias, preactivation=preactivation, residual=residual, out=out
-    )
+    needed(op, x=x, weight=weight)
+    optional(op, bias=bias, residual=residual)
+    written(op, preactivation=preactivation, out=out)
+    has_rows(op, "x", x)
     dimensions(op, "weight", weight, 2, "(N, K)")
     N, K = weight.shape
     lead = tuple(x.shape[:-1])
     shape(op, "x", x, (*lead, K), "(*, K)")
-    columns = activation(op, activation_name, N)
+    columns = N if activation_name is None else activation(op, activation_name, N)
     if bias is not None:
         shape(op, "bias", bias, (N,), "(N,)")
     if preactivation is not None:
@@ -130,12 +246,16 @@ def linear_backward_input(
 ) -> tuple[int, int, int, tuple[int, ...]]:
     """Return M rows, N outputs, K inputs and the shape of out."""
     op = "linear_backward_input"
-    floating(op, dout=dout, weight=weight, preactivation=preactivation, out=out)
+    needed(op, dout=dout, weight=weight)
+    optional(op, preactivation=preactivation)
+    written(op, out=out)
+    has_rows(op, "dout", dout)
     dimensions(op, "weight", weight, 2, "(N, K)")
     N, K = weight.shape
     lead = tuple(dout.shape[:-1])
     shape(op, "dout", dout, (*lead, N), "(*, N)")
-    activation(op, activation_name, 2 * K)
+    if activation_name is not None:
+        activation(op, activation_name, 2 * K)
     if (activation_name is None) != (preactivation is None):
         raise ValueError(f"{op}: activation and preactivation go together, and one is missing")
     columns = 2 * K if activation_name == "swiglu" else K
@@ -151,7 +271,9 @@ def linear_backward_weight(
 ) -> tuple[int, int, int]:
     """Return M rows, N outputs and K inputs."""
     op = "linear_backward_weight"
-    floating(op, dout=dout, x=x, dweight=dweight, dbias=dbias)
+    needed(op, dout=dout, x=x, dweight=dweight)
+    written(op, dweight=dweight, dbias=dbias)
+    has_rows(op, "x", x)
     dimensions(op, "dweight", dweight, 2, "(N, K)")
     N, K = dweight.shape
     lead = tuple(x.shape[:-1])
@@ -165,7 +287,9 @@ def linear_backward_weight(
 def activation_forward(x: Array, name: str, out: Array | None) -> tuple[int, ...]:
     """Return the shape of out."""
     op = "activation_forward"
-    floating(op, x=x, out=out)
+    needed(op, x=x)
+    written(op, out=out)
+    has_rows(op, "x", x)
     result = (*x.shape[:-1], activation(op, name, x.shape[-1]))
     if out is not None:
         shape(op, "out", out, result)
@@ -175,7 +299,9 @@ def activation_forward(x: Array, name: str, out: Array | None) -> tuple[int, ...
 def activation_backward(dout: Array, x: Array, name: str, out: Array | None) -> None:
     """Check the shapes."""
     op = "activation_backward"
-    floating(op, dout=dout, x=x, out=out)
+    needed(op, dout=dout, x=x)
+    written(op, out=out)
+    has_rows(op, "x", x)
     shape(op, "dout", dout, (*x.shape[:-1], activation(op, name, x.shape[-1])))
     if out is not None:
         shape(op, "out", out, tuple(x.shape), "the shape of x")
@@ -192,8 +318,12 @@ def layernorm_forward(
 ) -> tuple[int, int]:
     """Return M rows and E."""
     op = "layernorm_forward"
-    floating(op, x=x, weight=weight, bias=bias, out=out, mean=mean, rstd=rstd)
+    needed(op, x=x, weight=weight, bias=bias)
+    written(op, out=out, mean=mean, rstd=rstd)
+    has_rows(op, "x", x)
     E = x.shape[-1]
+    if E == 0:
+        raise ValueError(f"{op}: x has shape {tuple(x.shape)}, expected at least one column")
     shape(op, "weight", weight, (E,), "(E,)")
     shape(op, "bias", bias, (E,), "(E,)")
     at_least(op, "epsilon", epsilon, 0.0)
@@ -217,9 +347,10 @@ def layernorm_backward(
 ) -> tuple[int, int]:
     """Return M rows and E."""
     op = "layernorm_backward"
-    floating(
-        op, dout=dout, x=x, weight=weight, mean=mean, rstd=rstd, dx=dx, dweight=dweight, dbias=dbias
-    )
+    needed(op, dout=dout, x=x, weight=weight, mean=mean, rstd=rstd)
+    needed(op, dx=dx, dweight=dweight, dbias=dbias)
+    written(op, dx=dx, dweight=dweight, dbias=dbias)
+    has_rows(op, "x", x)
     E = x.shape[-1]
     for name, array in (("dout", dout), ("dx", dx)):
         shape(op, name, array, tuple(x.shape), "the shape of x")
@@ -230,71 +361,145 @@ def layernorm_backward(
     return rows(x), E
 
 
-def attention(op: str, q: Array, **others: Array | None) -> tuple[int, int, int, int]:
-    """Check that every array is (B, T, H, D) float32, rows of D contiguous; return the sizes."""
-    dtype(op, "q", q, np.float32)
-    dimensions(op, "q", q, 4, "(B, T, H, D)")
-    B, T, H, D = (int(size) for size in q.shape)
-    for name, array in (("q", q), *others.items()):
-        if array is None:
-            continue
+def heads(op: str, *, write: bool = False, **arrays: Array) -> tuple[int, int, int, int]:
+    """Each must be (B, T, H, D) float32 like the first, its last dimension contiguous.
+
+    Views with gaps between their rows are welcome here. Returns the sizes.
+    """
+    sizes: tuple[int, ...] = ()
+    for name, array in arrays.items():
         dtype(op, name, array, np.float32)
-        shape(op, name, array, (B, T, H, D), "(B, T, H, D)")
-        if D > 1 and array.strides[-1] != array.dtype.itemsize:
+        dimensions(op, name, array, 4, "(B, T, H, D)")
+        sizes = sizes or tuple(int(size) for size in array.shape)
+        shape(op, name, array, sizes, "(B, T, H, D)")
+        if sizes[3] > 1 and array.strides[3] != array.dtype.itemsize:
             raise ValueError(f"{op}: the last dimension of {name} must be contiguous")
+        if write:
+            writable(op, name, array)
+    B, T, H, D = sizes
+    if D == 0:
+        raise ValueError(f"{op}: q has shape {sizes}, expected heads of at least one number")
     return B, T, H, D
 
 
-def embedding(
-    op: str,
-    tokens: Array,
-    table: Array,
-    positions: Array | None,
-    position: int,
-    data: Array | None,
-    data_name: str,
+def attention_forward(
+    q: Array, k: Array, v: Array, out: Array | None, lse: Array | None
 ) -> tuple[int, int, int, int]:
-    """Return B, T, V and E."""
-    dtype(op, "tokens", tokens, np.int32)
-    dimensions(op, "tokens", tokens, 2, "(B, T)")
-    prefix = "d" if op.endswith("backward") else ""
-    floating(op, **{f"{prefix}token_table": table, f"{prefix}position_table": positions})
-    floating(op, **{data_name: data})
-    dimensions(op, f"{prefix}token_table", table, 2, "(V, E)")
-    (B, T), (V, E) = tokens.shape, table.shape
+    """Return B, T, H and D."""
+    op = "attention_forward"
+    B, T, H, D = heads(op, q=q, k=k, v=v)
+    if out is not None:
+        heads(op, q=q, out=out)
+        writable(op, "out", out)
+    written(op, lse=lse)
+    if lse is not None:
+        shape(op, "lse", lse, (B, H, T), "(B, H, T)")
+    return B, T, H, D
+
+
+def attention_backward(
+    dout: Array,
+    q: Array,
+    k: Array,
+    v: Array,
+    out: Array,
+    lse: Array,
+    dq: Array,
+    dk: Array,
+    dv: Array,
+) -> tuple[int, int, int, int]:
+    """Return B, T, H and D."""
+    op = "attention_backward"
+    B, T, H, D = heads(op, q=q, k=k, v=v, dout=dout, out=out, dq=dq, dk=dk, dv=dv)
+    heads(op, write=True, dq=dq, dk=dk, dv=dv)
+    needed(op, lse=lse)
+    shape(op, "lse", lse, (B, H, T), "(B, H, T)")
+    return B, T, H, D
+
+
+def attention_cached(
+    q: Array,
+    k: Array,
+    v: Array,
+    k_cache: Array,
+    v_cache: Array,
+    position: int,
+    out: Array | None,
+) -> tuple[int, int, int, int]:
+    """Return B, T, H and D."""
+    op = "attention_cached"
+    B, T, H, D = heads(op, q=q, k=k, v=v)
+    if out is not None:
+        heads(op, q=q, out=out)
+        writable(op, "out", out)
+    needed(op, k_cache=k_cache, v_cache=v_cache)
+    written(op, k_cache=k_cache, v_cache=v_cache)
+    dimensions(op, "k_cache", k_cache, 4, "(B, H, S, D)")
+    S = k_cache.shape[2]
+    shape(op, "k_cache", k_cache, (B, H, S, D), "(B, H, S, D)")
+    shape(op, "v_cache", v_cache, (B, H, S, D), "(B, H, S, D)")
     at_least(op, "position", position, 0)
-    if positions is not None:
-        S = positions.shape[0]
-        shape(op, f"{prefix}position_table", positions, (S, E), "(S, E)")
-        if position + T > S:
-            raise ValueError(
-                f"{op}: {T} tokens from position {position} do not fit S = {S} positions"
-            )
-    if data is not None:
-        shape(op, data_name, data, (B, T, E), "(B, T, E)")
-    return B, T, V, E
+    if position + T > S:
+        raise ValueError(f"{op}: {T} tokens from position {position} do not fit a cache of S = {S}")
+    return B, T, H, D
 
 
 def dropout_forward(
-    x: Array, probability: float, residual: Array | None, out: Array | None
+    x: Array,
+    probability: float,
+    seed: int,
+    stream: int,
+    residual: Array | None,
+    out: Array | None,
 ) -> None:
-    """Check the shapes and the probability."""
+    """Check the shapes and the numbers."""
     op = "dropout_forward"
-    floating(op, x=x, residual=residual, out=out)
+    needed(op, x=x)
+    optional(op, residual=residual)
+    written(op, out=out)
     fraction(op, "probability", probability, one=False)
+    word64(op, seed=seed, stream=stream)
     for name, array in (("residual", residual), ("out", out)):
         if array is not None:
             shape(op, name, array, tuple(x.shape), "the shape of x")
 
 
+def add(x: Array, y: Array, out: Array | None) -> None:
+    """Check the shapes."""
+    op = "add"
+    needed(op, x=x, y=y)
+    written(op, out=out)
+    shape(op, "y", y, tuple(x.shape), "the shape of x")
+    if out is not None:
+        shape(op, "out", out, tuple(x.shape), "the shape of x")
+
+
+def mean(x: Array) -> None:
+    """Refuse the mean of nothing."""
+    needed("mean", x=x)
+    if math.prod(x.shape) == 0:
+        raise ValueError("mean: x has no elements, expected at least one")
+
+
 def cross_entropy(
-    op: str, logits: Array, targets: Array, losses: Array | None, correct: Array | None
+    op: str,
+    logits: Array,
+    targets: Array,
+    scale: float | None,
+    losses: Array | None,
+    correct: Array | None,
 ) -> tuple[int, int]:
-    """Return M and V."""
-    floating(op, logits=logits, losses=losses, correct=correct)
-    dtype(op, "targets", targets, np.int32)
+    """Return M and V; with a scale the logits are written too."""
+    needed(op, logits=logits)
+    needed(op, np.int32, targets=targets)
+    written(op, losses=losses, correct=correct)
+    if scale is not None:
+        written(op, logits=logits)
+        finite(op, scale=scale)
     dimensions(op, "logits", logits, 2, "(M, V)")
     M, V = logits.shape
+    if V == 0:
+        raise ValueError(f"{op}: logits has shape {(M, V)}, expected at least one column")
     shape(op, "targets", targets, (M,), "(M,)")
     for name, array in (("losses", losses), ("correct", correct)):
         if array is not None:
@@ -302,18 +507,45 @@ def cross_entropy(
     return M, V
 
 
-def adamw(
-    weights: Array, gradients: Array, m: Array, v: Array, step: int, beta1: float, beta2: float
+def gradient_norm(gradients: Array) -> int:
+    """Return n."""
+    needed("gradient_norm", gradients=gradients)
+    dimensions("gradient_norm", "gradients", gradients, 1, "(n,)")
+    return int(gradients.shape[0])
+
+
+def adamw_step(
+    weights: Array,
+    gradients: Array,
+    m: Array,
+    v: Array,
+    learning_rate: float,
+    beta1: float,
+    beta2: float,
+    epsilon: float,
+    weight_decay: float,
+    step: int,
+    norm: Array | None,
+    max_norm: float,
 ) -> int:
     """Return n."""
     op = "adamw_step"
-    floating(op, weights=weights, gradients=gradients, m=m, v=v)
+    needed(op, weights=weights, gradients=gradients, m=m, v=v)
+    written(op, weights=weights, m=m, v=v)
+    optional(op, norm=norm)
     dimensions(op, "weights", weights, 1, "(n,)")
     for name, array in (("gradients", gradients), ("m", m), ("v", v)):
         shape(op, name, array, tuple(weights.shape), "the shape of weights")
-    at_least(op, "step", step, 1)
+    if norm is not None:
+        shape(op, "norm", norm, ())
+    finite(op, learning_rate=learning_rate, weight_decay=weight_decay)
     fraction(op, "beta1", beta1, one=False)
     fraction(op, "beta2", beta2, one=False)
+    at_least(op, "epsilon", epsilon, 0.0)
+    at_least(op, "step", step, 1)
+    at_least(op, "max_norm", max_norm, 0.0)
+    if max_norm > 0.0 and norm is None:
+        raise ValueError(f"{op}: max_norm is {max_norm}, which needs norm, what gradient_norm gave")
     return int(weights.shape[0])
 
 
@@ -325,17 +557,25 @@ def sample(
     min_p: float,
     repetition_penalty: float,
     seen: Array | None,
+    seed: int,
+    position: int,
     out: Array | None,
 ) -> tuple[int, int]:
     """Return B and V."""
     op = "sample"
-    floating(op, logits=logits)
+    needed(op, logits=logits)
+    written(op, logits=logits)
+    written(op, np.uint8, seen=seen)
+    written(op, np.int32, out=out)
     dimensions(op, "logits", logits, 2, "(B, V)")
     B, V = logits.shape
+    if V == 0:
+        raise ValueError(f"{op}: logits has shape {(B, V)}, expected at least one column")
     at_least(op, "temperature", temperature, 0.0)
     at_least(op, "top_k", top_k, 0)
     fraction(op, "top_p", top_p, one=True)
     fraction(op, "min_p", min_p, one=True)
+    word64(op, seed=seed, position=position)
     if not 0.0 < repetition_penalty < math.inf:
         raise ValueError(
             f"{op}: repetition_penalty is {repetition_penalty}, expected a number above 0"
@@ -343,9 +583,7 @@ def sample(
     if repetition_penalty != 1.0 and seen is None:
         raise ValueError(f"{op}: repetition_penalty needs seen, the ids that have occurred")
     if seen is not None:
-        dtype(op, "seen", seen, np.uint8)
         shape(op, "seen", seen, (B, V), "(B, V)")
     if out is not None:
-        dtype(op, "out", out, np.int32)
         shape(op, "out", out, (B,), "(B,)")
     return B, V

@@ -84,11 +84,12 @@ def gelu_half(x: np.ndarray) -> np.ndarray:
 
 
 def sigmoid(x: np.ndarray) -> np.ndarray:
-    """1 / (1 + exp(−x)) as (1 + tanh(x/2)) / 2, which cannot overflow."""
-    y = np.multiply(x, np.float32(0.5))
-    np.tanh(y, out=y)
+    """1 / (1 + exp(−x)); below −88, where exp(88) ends float32's range, that of −88."""
+    y = np.negative(x)
+    np.minimum(y, np.float32(88.0), out=y)
+    np.exp(y, out=y)
     y += np.float32(1.0)
-    y *= np.float32(0.5)
+    np.reciprocal(y, out=y)
     return y
 
 

@@ -20,29 +20,32 @@ CLIP_EPSILON = 1e-6
 
 def gradient_norm(workers: Workers, gradients: np.ndarray) -> np.ndarray:
     """See `Backend.gradient_norm`. Squares are summed in float32 a block, then in float64."""
-    op = "gradient_norm"
-    checks.floating(op, gradients=gradients)
-    checks.dimensions(op, "gradients", gradients, 1, "(n,)")
-    n = gradients.size
+    n = checks.gradient_norm(gradients)
     sums = np.zeros(-(-n // BLOCK), np.float64)
 
     def work(start: int, stop: int) -> None:
         for a in range(start, stop, BLOCK):
             block = gradients[a : min(a + BLOCK, stop)]
-            sums[a // BLOCK] = np.dot(block, block)
+            with np.errstate(over="ignore"):  # seen below, in the sum
+                sums[a // BLOCK] = np.dot(block, block)
 
     workers.run(work, n, elements=n, multiple=BLOCK)
     total = sums.sum()
     if not np.isfinite(total):  # a square left the range of float32, or a gradient is not finite
         total = np.square(gradients, dtype=np.float64).sum()
-    return np.asarray(math.sqrt(total), np.float32)
+    with np.errstate(over="ignore"):  # a norm beyond float32 is infinite
+        return np.asarray(math.sqrt(total), np.float32)
 
 
 class Factors(NamedTuple):
     """What one update multiplies with, the same for every element."""
 
-    scale: float
-    """Of the gradient: clipping."""
+    clip: float
+    """What clipping leaves of the gradient."""
+    first: float
+    """Of the clipped gradient, on its way into m: 1 − β₁."""
+    second: float
+    """Of its square, on its way into v: 1 − β₂."""
     step_size: float
     """Of m, with both bias corrections: lr·√(1−β₂ᵗ) / (1−β₁ᵗ)."""
     epsilon: float
@@ -64,14 +67,20 @@ def factors(
     """The factors of an update, or None where the norm is not finite and nothing may change."""
     if norm is not None and not np.isfinite(norm):
         return None
-    scale = 1.0
+    clip = 1.0
     if max_norm > 0.0:
-        if norm is None:
-            raise ValueError("adamw_step: max_norm needs norm, what gradient_norm gave")
-        scale = min(1.0, max_norm / (float(norm) + CLIP_EPSILON))
+        assert norm is not None  # the arguments are checked
+        clip = min(1.0, max_norm / (float(norm) + CLIP_EPSILON))
     root2 = math.sqrt(1.0 - beta2**step)
     step_size = learning_rate * root2 / (1.0 - beta1**step)
-    return Factors(scale, step_size, epsilon * root2, 1.0 - learning_rate * weight_decay)
+    return Factors(
+        clip=clip,
+        first=1.0 - beta1,
+        second=1.0 - beta2,
+        step_size=step_size,
+        epsilon=epsilon * root2,
+        keep=1.0 - learning_rate * weight_decay,
+    )
 
 
 def adamw_step(
@@ -91,13 +100,14 @@ def adamw_step(
     max_norm: float = 0.0,
 ) -> None:
     """See `Backend.adamw_step`."""
-    n = checks.adamw(weights, gradients, m, v, step, beta1, beta2)
+    n = checks.adamw_step(
+        weights, gradients, m, v,
+        learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm,
+    )  # fmt: skip
     use = factors(learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm)
     if use is None:
         return
-    step_size, small, keep = map(np.float32, (use.step_size, use.epsilon, use.keep))
-    first = np.float32((1.0 - beta1) * use.scale)
-    second = np.float32((1.0 - beta2) * use.scale * use.scale)
+    clip, first, second, step_size, small, keep = map(np.float32, use)
     decay1, decay2 = np.float32(beta1), np.float32(beta2)
 
     def work(start: int, stop: int) -> None:
@@ -106,10 +116,11 @@ def adamw_step(
             b = min(a + BLOCK, stop)
             gradient, one, two, weight = gradients[a:b], m[a:b], v[a:b], weights[a:b]
             part = scratch[: b - a]
-            np.multiply(gradient, first, out=part)
+            np.multiply(gradient, clip * first, out=part)
             one *= decay1
             one += part
-            np.multiply(gradient, gradient, out=part)
+            np.multiply(gradient, clip, out=part)  # before the square, which might overflow
+            np.square(part, out=part)
             part *= second
             two *= decay2
             two += part

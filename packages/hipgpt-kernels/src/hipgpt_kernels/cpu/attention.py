@@ -106,10 +106,7 @@ def attention_forward(
     lse: np.ndarray | None = None,
 ) -> np.ndarray:
     """See `Backend.attention_forward`."""
-    B, T, H, _D = checks.attention("attention_forward", q, k=k, v=v, out=out)
-    if lse is not None:
-        checks.floating("attention_forward", lse=lse)
-        checks.shape("attention_forward", "lse", lse, (B, H, T), "(B, H, T)")
+    checks.attention_forward(q, k, v, out, lse)
     out = np.empty(q.shape, np.float32) if out is None else out
     attend(workers, by_head(q), by_head(k), by_head(v), 0, by_head(out), lse)
     return out
@@ -131,10 +128,7 @@ def attention_backward(
 
     dv = Pᵀ·dout;  dS = P ∘ (dout·vᵀ − δ)·scale;  dq = dS·k;  dk = dSᵀ·q.
     """
-    op = "attention_backward"
-    B, T, H, D = checks.attention(op, q, k=k, v=v, dout=dout, out=out, dq=dq, dk=dk, dv=dv)
-    checks.floating(op, lse=lse)
-    checks.shape(op, "lse", lse, (B, H, T), "(B, H, T)")
+    B, T, H, D = checks.attention_backward(dout, q, k, v, out, lse, dq, dk, dv)
     scale = np.float32(1.0 / math.sqrt(D))
     some_rows, some_heads = groups(B, H, T, 2 * T)  # two matrices of scores at once
     head_groups = -(-H // some_heads)
@@ -186,7 +180,8 @@ def attention_cached(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """See `Backend.attention_cached`."""
-    end = check_cache(q, k, v, k_cache, v_cache, position, out)
+    _B, T, _H, _D = checks.attention_cached(q, k, v, k_cache, v_cache, position, out)
+    end = position + T
     out = np.empty(q.shape, np.float32) if out is None else out
     k_cache[:, :, position:end] = by_head(k)
     v_cache[:, :, position:end] = by_head(v)
@@ -194,27 +189,3 @@ def attention_cached(
         workers, by_head(q), k_cache[:, :, :end], v_cache[:, :, :end], position, by_head(out), None
     )
     return out
-
-
-def check_cache(
-    q: np.ndarray,
-    k: np.ndarray,
-    v: np.ndarray,
-    k_cache: np.ndarray,
-    v_cache: np.ndarray,
-    position: int,
-    out: np.ndarray | None,
-) -> int:
-    """Check the arguments of `attention_cached`; return position + T."""
-    op = "attention_cached"
-    B, T, H, D = checks.attention(op, q, k=k, v=v, out=out)
-    checks.floating(op, k_cache=k_cache, v_cache=v_cache)
-    checks.dimensions(op, "k_cache", k_cache, 4, "(B, H, S, D)")
-    S = k_cache.shape[2]
-    checks.shape(op, "k_cache", k_cache, (B, H, S, D), "(B, H, S, D)")
-    checks.shape(op, "v_cache", v_cache, (B, H, S, D), "(B, H, S, D)")
-    checks.at_least(op, "position", position, 0)
-    end = position + T
-    if end > S:
-        raise ValueError(f"{op}: {T} tokens from position {position} do not fit a cache of S = {S}")
-    return end

@@ -81,7 +81,9 @@ class CpuBackend(Backend):
 
     def fill(self, array: Array, value: float) -> None:
         """See `Backend.fill`."""
-        checks.contiguous("fill", "array", array)
+        if not array.flags.c_contiguous:
+            array[...] = value
+            return
         flat = array.reshape(-1)
         self.workers.run(
             lambda start, stop: flat[start:stop].fill(value), flat.size, elements=flat.size
@@ -96,17 +98,12 @@ class CpuBackend(Backend):
 
     def add(self, x: Array, y: Array, *, out: Array | None = None) -> np.ndarray:
         """See `Backend.add`."""
-        checks.floating("add", x=x, y=y, out=out)
-        checks.shape("add", "y", y, tuple(x.shape), "the shape of x")
-        if out is not None:
-            checks.shape("add", "out", out, tuple(x.shape), "the shape of x")
+        checks.add(x, y, out)
         return np.add(x, y, out=out)
 
     def mean(self, x: Array) -> float:
         """See `Backend.mean`."""
-        checks.floating("mean", x=x)
-        if x.size == 0:
-            raise ValueError("mean: x has no elements")
+        checks.mean(x)
         return float(np.mean(x, dtype=np.float64))
 
     gather_batch = bind(embedding.gather_batch)

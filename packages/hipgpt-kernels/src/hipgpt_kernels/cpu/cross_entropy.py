@@ -42,7 +42,7 @@ def cross_entropy_forward_backward(
 ) -> np.ndarray:
     """See `Backend.cross_entropy_forward_backward`."""
     op = "cross_entropy_forward_backward"
-    return run(op, workers, logits, targets, np.float32(scale), losses, correct)
+    return run(op, workers, logits, targets, scale, losses, correct)
 
 
 def run(
@@ -50,12 +50,12 @@ def run(
     workers: Workers,
     logits: np.ndarray,
     targets: np.ndarray,
-    scale: np.float32 | None,
+    scale: float | None,
     losses: np.ndarray | None,
     correct: np.ndarray | None,
 ) -> np.ndarray:
     """Both forms; with a scale the logits become their gradient."""
-    M, V = checks.cross_entropy(op, logits, targets, losses, correct)
+    M, V = checks.cross_entropy(op, logits, targets, scale, losses, correct)
     check_targets(op, targets, V)
     losses = np.empty(M, np.float32) if losses is None else losses
     step = max(1, BLOCK // V)
@@ -77,7 +77,7 @@ def run(
             total = exponent.sum(axis=1)
             losses[a:b] = np.where(counted, np.log(total) - target_logit, np.float32(0.0))
             if scale is not None:
-                row_scale = np.where(counted, scale, np.float32(0.0)).astype(np.float32)
+                row_scale = np.where(counted, np.float32(scale), np.float32(0.0))
                 block *= (row_scale / total)[:, None]
                 block[at] -= row_scale
 

@@ -27,7 +27,7 @@ def dropout_forward(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """See `Backend.dropout_forward`."""
-    checks.dropout_forward(x, probability, residual, out)
+    checks.dropout_forward(x, probability, seed, stream, residual, out)
     out = np.empty(x.shape, np.float32) if out is None else out
     flat, results = x.reshape(-1), out.reshape(-1)
     residuals = None if residual is None else residual.reshape(-1)

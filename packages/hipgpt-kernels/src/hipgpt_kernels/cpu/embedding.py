@@ -27,22 +27,14 @@ def gather_batch(
     targets: np.ndarray,
 ) -> None:
     """See `Backend.gather_batch`."""
-    op = "gather_batch"
-    checks.dtype(op, "tokens", tokens, np.uint16, np.uint32)
-    checks.dtype(op, "starts", starts, np.int64)
-    checks.dtype(op, "inputs", inputs, np.int32)
-    checks.dtype(op, "targets", targets, np.int32)
-    checks.dimensions(op, "tokens", tokens, 1, "(N,)")
-    checks.dimensions(op, "inputs", inputs, 2, "(B, T)")
-    B, T = inputs.shape
-    checks.shape(op, "starts", starts, (B,), "(B,)")
-    checks.shape(op, "targets", targets, (B, T), "(B, T)")
-    last = len(tokens) - T - 1
-    if B and (starts.min() < 0 or starts.max() > last):
+    last = checks.gather_batch(tokens, starts, inputs, targets)
+    if starts.size and (starts.min() < 0 or starts.max() > last):
         wrong = int(starts[(starts < 0) | (starts > last)][0])
         raise ValueError(
-            f"{op}: starts holds {wrong}, expected positions in [0, {last}] of {len(tokens)} tokens"
+            f"gather_batch: starts holds {wrong}, expected positions in [0, {last}] "
+            f"of {len(tokens)} tokens"
         )
+    T = inputs.shape[1]
     for row, start in enumerate(starts):
         inputs[row] = tokens[start : start + T]
         targets[row] = tokens[start + 1 : start + T + 1]
@@ -58,9 +50,8 @@ def embedding_forward(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """See `Backend.embedding_forward`."""
-    op = "embedding_forward"
-    B, T, V, E = checks.embedding(op, tokens, token_table, position_table, position, out, "out")
-    check_ids(op, tokens, V)
+    B, T, V, E = checks.embedding_forward(tokens, token_table, position_table, position, out)
+    check_ids("embedding_forward", tokens, V)
     out = np.empty((B, T, E), np.float32) if out is None else out
 
     def work(start: int, stop: int) -> None:
@@ -81,9 +72,8 @@ def embedding_backward(
     dposition_table: np.ndarray | None = None,
 ) -> None:
     """See `Backend.embedding_backward`."""
-    op = "embedding_backward"
-    _B, T, V, E = checks.embedding(op, tokens, dtoken_table, dposition_table, 0, dout, "dout")
-    check_ids(op, tokens, V)
+    _B, T, V, E = checks.embedding_backward(dout, tokens, dtoken_table, dposition_table)
+    check_ids("embedding_backward", tokens, V)
     if tokens.size == 0:
         return
     flat = tokens.reshape(-1)

@@ -28,7 +28,9 @@ def sample(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """See `Backend.sample`."""
-    B, _V = checks.sample(logits, temperature, top_k, top_p, min_p, repetition_penalty, seen, out)
+    B, _V = checks.sample(
+        logits, temperature, top_k, top_p, min_p, repetition_penalty, seen, seed, position, out
+    )
     out = np.empty(B, np.int32) if out is None else out
     for row in range(B):
         scores = logits[row]

@@ -17,20 +17,19 @@ if TYPE_CHECKING:
 
 def gradient_norm(workers: Workers, gradients: np.ndarray) -> np.ndarray:
     """See `Backend.gradient_norm`."""
-    op = "gradient_norm"
-    checks.floating(op, gradients=gradients)
-    checks.dimensions(op, "gradients", gradients, 1, "(n,)")
+    n = checks.gradient_norm(gradients)
     squares = load_library().hipgpt_squares
     data, sums = gradients.ctypes.data, {}
 
     def work(start: int, stop: int) -> None:
         sums[start] = squares(data + FLOAT * start, stop - start)
 
-    workers.run(work, gradients.size, elements=gradients.size, multiple=BLOCK)
+    workers.run(work, n, elements=n, multiple=BLOCK)
     total = sum(sums[start] for start in sorted(sums))
     if not math.isfinite(total):  # a square left float32's range, or a gradient is not finite
         total = float(np.square(gradients, dtype=np.float64).sum())
-    return np.asarray(math.sqrt(total), np.float32)
+    with np.errstate(over="ignore"):  # a norm beyond float32 is infinite
+        return np.asarray(math.sqrt(total), np.float32)
 
 
 def adamw_step(
@@ -50,18 +49,19 @@ def adamw_step(
     max_norm: float = 0.0,
 ) -> None:
     """See `Backend.adamw_step`."""
-    n = checks.adamw(weights, gradients, m, v, step, beta1, beta2)
+    n = checks.adamw_step(
+        weights, gradients, m, v,
+        learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm,
+    )  # fmt: skip
     use = factors(learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm)
     if use is None:
         return
     function = load_library().hipgpt_adamw
     pointers = [array.ctypes.data for array in (weights, gradients, m, v)]
+    numbers = (beta1, beta2, *use)
 
     def work(start: int, stop: int) -> None:
         skip = FLOAT * start
-        function(
-            *(pointer + skip for pointer in pointers), stop - start,
-            use.scale, beta1, beta2, use.step_size, use.epsilon, use.keep,
-        )  # fmt: skip
+        function(*(pointer + skip for pointer in pointers), stop - start, *numbers)
 
     workers.run(work, n, elements=n, multiple=BLOCK)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hipgpt_kernels import checks
-from hipgpt_kernels.cpu.attention import by_head, check_cache
+from hipgpt_kernels.cpu.attention import by_head
 from hipgpt_kernels.native.library import View, load_library
 
 if TYPE_CHECKING:
@@ -56,11 +56,7 @@ def attention_forward(
     lse: np.ndarray | None = None,
 ) -> np.ndarray:
     """See `Backend.attention_forward`."""
-    op = "attention_forward"
-    B, T, H, _D = checks.attention(op, q, k=k, v=v, out=out)
-    if lse is not None:
-        checks.floating(op, lse=lse)
-        checks.shape(op, "lse", lse, (B, H, T), "(B, H, T)")
+    checks.attention_forward(q, k, v, out, lse)
     out = np.empty(q.shape, np.float32) if out is None else out
     attend(workers, q, view(k), view(v), out, lse, 0)
     return out
@@ -79,10 +75,7 @@ def attention_backward(
     dv: np.ndarray,
 ) -> None:
     """See `Backend.attention_backward`."""
-    op = "attention_backward"
-    B, T, H, D = checks.attention(op, q, k=k, v=v, dout=dout, out=out, dq=dq, dk=dk, dv=dv)
-    checks.floating(op, lse=lse)
-    checks.shape(op, "lse", lse, (B, H, T), "(B, H, T)")
+    B, T, H, D = checks.attention_backward(dout, q, k, v, out, lse, dq, dk, dv)
     function = load_library().hipgpt_attention_backward
     scale = 1.0 / math.sqrt(D)
     views = [view(array) for array in (dout, q, k, v, out, dq, dk, dv)]
@@ -108,7 +101,8 @@ def attention_cached(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """See `Backend.attention_cached`."""
-    end = check_cache(q, k, v, k_cache, v_cache, position, out)
+    _B, T, _H, _D = checks.attention_cached(q, k, v, k_cache, v_cache, position, out)
+    end = position + T
     out = np.empty(q.shape, np.float32) if out is None else out
     k_cache[:, :, position:end] = by_head(k)
     v_cache[:, :, position:end] = by_head(v)

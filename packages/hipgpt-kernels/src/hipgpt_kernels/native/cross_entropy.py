@@ -50,7 +50,7 @@ def cross_entropy(
     correct: np.ndarray | None,
 ) -> np.ndarray:
     """Both forms; with a scale the logits become their gradient."""
-    M, V = checks.cross_entropy(op, logits, targets, losses, correct)
+    M, V = checks.cross_entropy(op, logits, targets, scale, losses, correct)
     check_targets(op, targets, V)
     losses = np.empty(M, np.float32) if losses is None else losses
     function = load_library().hipgpt_cross_entropy

@@ -25,7 +25,7 @@ def dropout_forward(
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """See `Backend.dropout_forward`."""
-    checks.dropout_forward(x, probability, residual, out)
+    checks.dropout_forward(x, probability, seed, stream, residual, out)
     out = np.empty(x.shape, np.float32) if out is None else out
     function = load_library().hipgpt_dropout
     source, before, target = map(address, (x, residual, out))

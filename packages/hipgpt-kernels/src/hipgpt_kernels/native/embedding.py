@@ -25,9 +25,8 @@ def embedding_backward(
     dposition_table: np.ndarray | None = None,
 ) -> None:
     """See `Backend.embedding_backward`."""
-    op = "embedding_backward"
-    B, T, V, E = checks.embedding(op, tokens, dtoken_table, dposition_table, 0, dout, "dout")
-    check_ids(op, tokens, V)
+    B, T, V, E = checks.embedding_backward(dout, tokens, dtoken_table, dposition_table)
+    check_ids("embedding_backward", tokens, V)
     function = load_library().hipgpt_embedding_backward
     source, ids, table = dout.ctypes.data, tokens.ctypes.data, dtoken_table.ctypes.data
 

@@ -22,6 +22,9 @@ KINDS = {None: 0, "gelu": 1, "relu": 2, "swiglu": 3}
 """The numbers of `Activation` in csrc/activation.h."""
 
 
+REMEDY = 'run "python -m hipgpt_kernels.native.build" with a C++ compiler at hand'
+
+
 class LibraryError(RuntimeError):
     """The compiled library is missing or cannot be loaded; the message says what to do."""
 
@@ -58,7 +61,7 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "hipgpt_layernorm_forward": (None, [P, P, P, F, P, P, P, N, N]),
     "hipgpt_layernorm_backward": (None, [P, P, P, P, P, P, P, P, N, N]),
     "hipgpt_cross_entropy": (None, [P, P, P, P, N, N, FLAG, F]),
-    "hipgpt_adamw": (None, [P, P, P, P, N, F, F, F, F, F, F]),
+    "hipgpt_adamw": (None, [P, P, P, P, N, F, F, F, F, F, F, F, F]),
     "hipgpt_dropout": (None, [P, P, P, N, N, c_uint64, F, c_uint64, c_uint64]),
     "hipgpt_embedding_backward": (None, [P, P, P, N, N, N, N]),
     "hipgpt_squares": (c_double, [P, N]),
@@ -71,10 +74,7 @@ def open_library(width: int) -> Any:
     """The library for vectors of `width` floats, its functions declared."""
     path = library_path(width)
     if not path.exists():
-        raise LibraryError(
-            "the native CPU library is not built; "
-            'run "python -m hipgpt_kernels.native.build" with a C++ compiler at hand'
-        )
+        raise LibraryError(f"the native CPU library is not built; {REMEDY}")
     try:
         library = ctypes.CDLL(str(path))
         for name, (result, arguments) in SIGNATURES.items():
@@ -82,7 +82,7 @@ def open_library(width: int) -> Any:
             function.restype, function.argtypes = result, arguments
     except (OSError, AttributeError) as error:
         raise LibraryError(
-            f"the native CPU library {path.name} cannot be loaded: {error}"
+            f"the native CPU library {path.name} cannot be loaded ({error}); {REMEDY}"
         ) from error
     return library
 
@@ -92,7 +92,8 @@ def load_library() -> Any:
     """The widest library that this processor executes, or that HIPGPT_CPU_WIDTH allows.
 
     Raises:
-        LibraryError: none was built, it cannot be loaded, or HIPGPT_CPU_WIDTH is no width.
+        LibraryError: none was built, or it cannot be loaded.
+        ValueError: HIPGPT_CPU_WIDTH is no width.
     """
     narrow = open_library(4)
     width = min(narrow.hipgpt_width(), allowed_width())
@@ -103,7 +104,7 @@ def allowed_width() -> int:
     """HIPGPT_CPU_WIDTH: the most floats a vector may have."""
     text = os.environ.get("HIPGPT_CPU_WIDTH", "16")
     if text not in ("4", "8", "16"):
-        raise LibraryError(f"HIPGPT_CPU_WIDTH is {text!r}, expected 4, 8 or 16")
+        raise ValueError(f"HIPGPT_CPU_WIDTH is {text!r}, expected 4, 8 or 16")
     return int(text)
 
 

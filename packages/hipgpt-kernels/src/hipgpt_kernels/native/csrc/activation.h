@@ -14,7 +14,7 @@ static inline Vec gelu_half(Vec x) {
 }
 
 static inline Vec activation_forward_vec(Vec x, int32_t kind) {
-    return kind == GELU ? x * gelu_half(x) : maximum(x, Vec{});
+    return kind == GELU ? x * gelu_half(x) : select(x < Vec{}, Vec{}, x);
 }
 
 // dout · activation'(x); for gelu h + x·2h(1−h)·u'.

@@ -4,20 +4,20 @@
 #include "layernorm.h"
 #include "vector.h"
 
-// weights = weights·keep − step_size·m / (√v + small), after both moments took in gradients·scale.
+// m = beta1·m + first·g;  v = beta2·v + second·g²;  weights = keep·weights − step_size·m / (√v + small).
 static void adamw_span(float* weights, const float* gradients, float* m, float* v, int64_t n,
-                       float scale, float beta1, float beta2, float step_size, float small,
-                       float keep) {
+                       float beta1, float beta2, float clip, float first, float second,
+                       float step_size, float small, float keep) {
     for (int64_t j = 0; j < n; j += W) {
         const Piece p = piece(j, n);
-        const Vec g = p.get(gradients + j) * scale;
-        const Vec first = beta1 * p.get(m + j) + (1.0f - beta1) * g;
-        const Vec second = beta2 * p.get(v + j) + (1.0f - beta2) * g * g;
-        Vec root = second;
-        for (int i = 0; i < W; ++i) root[i] = sqrtf(second[i]);
-        p.put(m + j, first);
-        p.put(v + j, second);
-        p.put(weights + j, keep * p.get(weights + j) - step_size * first / (root + small));
+        const Vec g = p.get(gradients + j) * clip;  // before the square, which might overflow
+        const Vec moment1 = beta1 * p.get(m + j) + first * g;
+        const Vec moment2 = beta2 * p.get(v + j) + second * (g * g);
+        Vec root;
+        for (int i = 0; i < W; ++i) root[i] = sqrtf(moment2[i]);
+        p.put(m + j, moment1);
+        p.put(v + j, moment2);
+        p.put(weights + j, keep * p.get(weights + j) - step_size * (moment1 / (root + small)));
     }
 }
 

@@ -74,9 +74,10 @@ EXPORT void hipgpt_cross_entropy(float* logits, const int32_t* targets, float* l
 }
 
 EXPORT void hipgpt_adamw(float* weights, const float* gradients, float* m, float* v, int64_t n,
-                         float scale, float beta1, float beta2, float step_size, float small,
-                         float keep) {
-    adamw_span(weights, gradients, m, v, n, scale, beta1, beta2, step_size, small, keep);
+                         float beta1, float beta2, float clip, float first, float second,
+                         float step_size, float small, float keep) {
+    adamw_span(weights, gradients, m, v, n, beta1, beta2, clip, first, second, step_size, small,
+               keep);
 }
 
 EXPORT double hipgpt_squares(const float* x, int64_t n) { return squares_span(x, n); }

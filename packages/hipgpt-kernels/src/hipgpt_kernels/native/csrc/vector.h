@@ -44,7 +44,10 @@ static inline Vec select(VecInt mask, Vec yes, Vec no) {
     return result;
 }
 static inline Vec maximum(Vec a, Vec b) { return select(a > b, a, b); }
-static inline Vec minimum(Vec a, Vec b) { return select(a < b, a, b); }
+// Where x is not a number it stays so: an overflow must be seen, not smoothed over.
+static inline Vec clamp(Vec x, Vec low, Vec high) {
+    return select(x < low, low, select(x > high, high, x));
+}
 
 static inline float sum(Vec x) {
     for (int half = W / 2; half > 0; half /= 2)
@@ -62,7 +65,7 @@ static inline float largest(Vec x) {
 // expf.c) and 2^n by its bits. Adding 1.5·2^23 rounds to the nearest integer in the low bits.
 static inline Vec exponential(Vec x) {
     const Vec lowest = splat(-87.3f), highest = splat(88.7f), magic = splat(12582912.0f);
-    const Vec clamped = minimum(maximum(x, lowest), highest);
+    const Vec clamped = clamp(x, lowest, highest);
     const Vec shifted = clamped * 1.44269504088896341f + magic;
     const Vec n = shifted - magic;
     Vec r = clamped - n * 0.693359375f;
