@@ -116,9 +116,10 @@ def unpack_header(head: bytes, path: Path) -> tuple[dict[str, Any], int]:
     """The first map of a file, and how many bytes it and its checksum take."""
     if not head:
         raise CheckpointError(f"{path}: the file is empty; expected a {FORMAT}")
-    if len(head) <= len(MAGIC) and MAGIC.startswith(head[1:]):
+    small_map = head[0] & 0xF0 == 0x80  # msgpack's `fixmap`
+    if small_map and len(head) <= len(MAGIC) and MAGIC.startswith(head[1:]):
         raise CheckpointError(f"{path}: cut short in its header, after {len(head)} bytes")
-    if not head[1:].startswith(MAGIC):
+    if not small_map or not head[1:].startswith(MAGIC):
         raise CheckpointError(f"{path}: not a {FORMAT}; was it written by another program?")
     # No array may be long: its memory would be taken at once, whatever the file really holds.
     unpacker = msgpack.Unpacker(max_buffer_size=len(head), max_array_len=8)

@@ -186,8 +186,8 @@ class Trainer:
         """Do one optimizer step and report on it.
 
         Raises:
-            FloatingPointError: `LOST_UPDATES` updates in a row were lost, to gradients that are infinite
-                or not a number. The weights are those before the first of them.
+            FloatingPointError: `LOST_UPDATES` updates in a row were lost, because the gradients
+                were infinite or not a number. The weights are those before the first of them.
         """
         config = self.config
         rate = learning_rate(self.step, config)
