@@ -99,10 +99,10 @@ def describe_os_error(error: OSError) -> str:
     >>> describe_os_error(PermissionError(13, "Permission denied", "x.txt"))
     'x.txt: permission denied'
     """
-    reason = (error.strerror or str(error)).lower()
+    reason = os.strerror(error.errno).lower() if error.errno else str(error)
     if error.errno in FULL:
-        reason = f"no room left to write ({reason})"
-    name = error.filename2 or error.filename
+        reason = f"no room left to write it ({reason})"
+    name = error.filename
     return f"{name}: {reason}" if name else reason
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hipgpt_cli.errors import FULL, UserError, describe_os_error
+from hipgpt_cli.errors import FULL, StoppedError, UserError, describe_os_error
 from hipgpt_cli.progress import training_progress
 
 if TYPE_CHECKING:
@@ -93,6 +93,8 @@ class Fit:
         try:
             with self.interrupts.deferred():
                 return self._train()
+        except StoppedError as error:
+            raise StoppedError(error.signal, f"Stopped at once; {self._kept()}.") from None
         except OSError as error:
             if error.errno not in FULL:
                 raise
@@ -165,5 +167,5 @@ class Fit:
     def _kept(self) -> str:
         newest = self.run.newest_checkpoint()
         if newest is None:
-            return "no checkpoint was written before, so nothing of this run is kept"
-        return f"kept: {newest}, from which hipgpt train --resume goes on"
+            return "there was no checkpoint yet, so nothing of this run is kept"
+        return f"kept: {newest}, from which --resume goes on"

@@ -78,8 +78,8 @@ def prepared(
     say.fact("Text", corpus.description)
     if corpus.skipped:
         say.note(
-            f"{human.count(len(corpus.skipped))} files are no UTF-8 text and were left out, "
-            f"such as {corpus.skipped[0].name}"
+            f"left out, for it is no UTF-8 text: {corpus.skipped[0].name}"
+            + (f" and {human.count(others)} more" if (others := len(corpus.skipped) - 1) else "")
         )
     text_sha256 = corpus.sha256()
     workers = _workers(params["threads"]) if corpus.bytes >= PARALLEL_BYTES else 1

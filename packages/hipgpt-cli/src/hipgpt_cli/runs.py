@@ -213,6 +213,8 @@ def dropped_on_error(run: Run) -> Iterator[None]:
     except BaseException:
         if not run.checkpoints():
             run.clear()
+            with suppress(OSError):
+                run.path.parent.rmdir()  # only where nothing else is in it
         raise
 
 

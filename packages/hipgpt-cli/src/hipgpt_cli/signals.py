@@ -54,10 +54,15 @@ class Interrupts:
 
     def _handle(self, number: int, frame: object) -> None:  # noqa: ARG002
         if os.getpid() != self._process:
-            os._exit(128 + number)  # a worker process of the tokenizer, which took us along
+            # A worker process of the tokenizer, which took this handler along. Ctrl-C reaches it
+            # too, but its parent ends it; then it must not die holding a lock: tried os._exit
+            # here, and the parent waited for ever.
+            if number == signal.SIGTERM:
+                raise SystemExit(128 + number)
+            return
         if self._deferring and self.signal is None:
             self.signal = number
             with suppress(OSError):
                 os.write(2, _NOTICE)  # subtle: print() may be interrupted in its own middle here
             return
-        raise StoppedError(number)
+        raise StoppedError(number, "Stopped before the first step.")

@@ -1,0 +1,113 @@
+"""The group itself: start-up, help, names that are nearly right."""
+
+import subprocess
+import sys
+
+import pytest
+
+from hipgpt_cli import __version__
+from hipgpt_cli.commands import tokenizer
+from hipgpt_cli.main import SUMMARIES, cli
+
+COMMANDS = [
+    *((name,) for name in SUMMARIES),
+    *(("tokenizer", name) for name in tokenizer.SUMMARIES),
+]
+
+
+@pytest.mark.parametrize("arguments", [("--help",), *((*words, "--help") for words in COMMANDS)])
+def test_help_imports_neither_numpy_nor_rich(arguments):
+    """Help answers at once, so the heavy modules stay out of it."""
+    program = (
+        "import sys\nfrom hipgpt_cli.main import cli\n"
+        f"try: cli({list(arguments)!r})\nexcept SystemExit: pass\n"
+        "print(sorted({'numpy', 'rich', 'msgpack'} & set(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stderr.strip() == "[]"
+    assert "Usage: " in done.stdout
+
+
+def test_the_group_alone_imports_no_command():
+    """`hipgpt --help` lists the commands without importing one."""
+    program = (
+        "import sys\nfrom hipgpt_cli.main import cli\n"
+        "try: cli(['--help'])\nexcept SystemExit: pass\n"
+        "print([m for m in sys.modules if m.startswith(('hipgpt_model', 'hipgpt_cli.commands'))])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+@pytest.mark.parametrize("name", SUMMARIES)
+def test_summary_is_the_commands_own(name):
+    """The sentence in the group's table is the command's short help."""
+    assert cli.get_command(None, name).short_help == SUMMARIES[name]
+
+
+@pytest.mark.parametrize("name", tokenizer.SUMMARIES)
+def test_summary_is_the_tokenizer_commands_own(name):
+    """Likewise one level down."""
+    assert tokenizer.command.get_command(None, name).short_help == tokenizer.SUMMARIES[name]
+
+
+def test_version(run):
+    """--version is one line."""
+    assert run("--version").output == f"hipgpt {__version__}\n"
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_option_has_help(words):
+    """No option stands in --help without a sentence."""
+    command = cli
+    for word in words:
+        command = command.get_command(None, word)
+    for parameter in command.params:
+        if parameter.param_type_name == "option":
+            assert parameter.help, parameter.name
+
+
+def test_nearly_right_command(run):
+    """A misspelt command names the one that was meant, and is a usage error."""
+    result = run("trian")
+    assert result.exit_code == 2
+    assert "did you mean train?" in result.stderr
+
+
+def test_nearly_right_option(run):
+    """So does a misspelt option."""
+    result = run("train", "--setps", "3")
+    assert result.exit_code == 2
+    assert "--steps" in result.stderr
+    assert "Try hipgpt train --help." in result.stderr
+
+
+def test_underscores_are_hyphens(run):
+    """--num_tokens and --num-tokens are one option."""
+    for spelling in ("--num_tokens", "--num-tokens"):
+        result = run("generate", spelling, "0", "--prompt", "x")
+        assert "--num-tokens" in result.stderr
+        assert "at least 1" in result.stderr
+
+
+def test_help_fits_the_terminal(process, monkeypatch):
+    """No line of help is longer than the terminal is wide, but for examples to be copied."""
+    monkeypatch.setenv("COLUMNS", "70")
+    text = process("train", "--help", text=True).communicate()[0].partition("Examples:")[0]
+    assert 60 < max(map(len, text.splitlines())) <= 70
+
+
+def test_modules_run_as_a_program():
+    """`python -m hipgpt_cli` works, and a wrong command is a usage error."""
+    done = subprocess.run(
+        [sys.executable, "-m", "hipgpt_cli", "nonsense"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("Error: no such command: nonsense")
