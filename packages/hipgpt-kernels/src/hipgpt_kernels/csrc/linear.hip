@@ -1,0 +1,301 @@
+/*
+Matrix products of a linear layer: forward, gradient of its input, gradients of weight and bias.
+
+  forward   out(M, N)     = activation(x(M, K) · weight(N, K)ᵀ + bias) + residual     both deep
+  input     out(M, K)     = dout(M, N) · weight(N, K), times the slope of what made x  A deep, B wide
+  weight    dweight(N, K) += dout(M, N)ᵀ · x(M, K)                                     both wide
+  bias      dbias(N)      += Σ over rows of dout(M, N)
+
+The odd thing: all three products are one loop (product.h) that differs only in which way its
+operands lie. A grid is one-dimensional and holds one block a tile; which tile a block takes is
+`place` below. x, weight, bias, out, dout, residual and preactivation are of the variant's type,
+dweight, dbias and workspaces are float32, and so are all sums.
+
+The gradient of a weight has few tiles and a long K (all rows of a batch), so its K is cut in
+`splits`: each writes its own part of a workspace and `linear_sum` adds them in order. No atomics:
+the same input gives the same bits.
+*/
+
+#include "parts.h"
+#include "product.h"
+
+enum LinearActivation { LINEAR_NONE, LINEAR_GELU, LINEAR_RELU };
+
+constexpr float GELU_SCALE = 0.7978845608028654f;  // √(2/π)
+constexpr float GELU_CUBIC = 0.044715f;
+
+// --- the activation at an accumulator ----------------------------------------------------------
+
+// σ(2u) = (1 + tanh u) / 2 with u = √(2/π) · (x + 0.044715·x³). The 16-bit variants take the hardware's
+// exp2 and reciprocal, whose errors are far below the rounding of the result.
+template <typename T>
+DEVICE float gelu_half(float x) {
+  const float twice = x * (2.0f * GELU_SCALE + 2.0f * GELU_SCALE * GELU_CUBIC * x * x);
+  if constexpr (sizeof(T) == 2)
+    return fast_rcp(1.0f + fast_exp2(-1.4426950408889634f * twice));
+  else
+    return 1.0f / (1.0f + expf(-twice));
+}
+
+template <typename T>
+DEVICE float activate(float x, int activation) {
+  if (activation == LINEAR_GELU) return x * gelu_half<T>(x);
+  if (activation == LINEAR_RELU) return x < 0.0f ? 0.0f : x;  // a NaN stays
+  return x;
+}
+
+// gelu' = h + 2x·h(1 − h)·u', h = σ(2u). Beyond ±20 h is 0 or 1 to every digit; the clamp keeps x²
+// from becoming infinite there.
+template <typename T>
+DEVICE float slope(float x, int activation) {
+  if (activation == LINEAR_GELU) {
+    x = x < -20.0f ? -20.0f : x > 20.0f ? 20.0f : x;
+    const float half = gelu_half<T>(x);
+    const float inner = GELU_SCALE + 3.0f * GELU_SCALE * GELU_CUBIC * x * x;
+    return half + 2.0f * x * half * (1.0f - half) * inner;
+  }
+  if (activation == LINEAR_RELU) return x > 0.0f ? 1.0f : 0.0f;
+  return 1.0f;
+}
+
+// --- which tile a block takes ------------------------------------------------------------------
+
+struct Place {
+  int m, n, split;
+};
+
+// Blocks that run together should share operands in the L2: they take tiles in groups of 8 tile rows,
+// down the group first. On CDNA 3 and 4 consecutive blocks go to eight dies with an L2 each, so they
+// are first dealt back: a die gets consecutive tiles.
+template <class Tile>
+DEVICE Place place(int M, int N, int splits) {
+  constexpr int GROUP = 8;
+  const int tiles_m = ceil_div(M, Tile::BM), tiles_n = ceil_div(N, Tile::BN);
+  const int tiles = tiles_m * tiles_n;
+  int block = block_index();
+#if defined(__gfx942__) || defined(__gfx950__)
+  constexpr int DIES = 8;
+  const int blocks = tiles * splits;
+  const int die = block % DIES;
+  block = die * (blocks / DIES) + minimum(die, blocks % DIES) + block / DIES;
+#endif
+  const int split = block / tiles;
+  block %= tiles;
+  const int group = block / (GROUP * tiles_n);
+  const int height = minimum(GROUP, tiles_m - group * GROUP);
+  const int within = block - group * GROUP * tiles_n;
+  return {(group * GROUP + within % height) * Tile::BM, within / height * Tile::BN, split};
+}
+
+#if HIPGPT_NVIDIA
+#define TILE_LDS(P) DYNAMIC_SHARED(lds)
+#else
+#define TILE_LDS(P) SHARED unsigned char __attribute__((aligned(1024))) lds[P::LDS_BYTES]
+#endif
+
+// --- eight columns of a row --------------------------------------------------------------------
+
+template <typename T>
+DEVICE Pack<float, 8> read_columns(const T* p, int count, bool vector) {
+  if constexpr (sizeof(T) == 2) {
+    return to_float(load_part<8>(p, count, vector));
+  } else {
+    const auto low = load_part<4>(p, count, vector), high = load_part<4>(p + 4, count - 4, vector);
+    return {{low[0], low[1], low[2], low[3], high[0], high[1], high[2], high[3]}};
+  }
+}
+
+template <typename T>
+DEVICE void write_columns(T* p, const Pack<float, 8>& values, int count, bool vector) {
+  if constexpr (sizeof(T) == 2) {
+    store_part(p, from_float<T>(values), count, vector);
+  } else {
+    store_part(p, Pack<float, 4>{{values[0], values[1], values[2], values[3]}}, count, vector);
+    store_part(p + 4, Pack<float, 4>{{values[4], values[5], values[6], values[7]}}, count - 4,
+               vector);
+  }
+}
+
+// --- forward -----------------------------------------------------------------------------------
+
+// preactivation, bias and residual may be null; residual may be out.
+template <typename T, class Tile>
+DEVICE void forward(const T* x, const T* weight, const T* bias, const T* residual, T* preactivation,
+                    T* out, int M, int N, int K, int activation) {
+  using P = Product<T, Tile, true, true>;
+  TILE_LDS(P);
+  const Place at = place<Tile>(M, N, 1);
+  P product;
+  product.run(lds, source<T, true>(x, M, K), source<T, true>(weight, N, K), at.m, at.n, 0, K);
+  const bool vector = N % 8 == 0 && aligned(out) && aligned(bias) && aligned(residual) &&
+                      aligned(preactivation);
+  product.results(lds, [&](int row, int column, Pack<float, 8> values) {
+    row += at.m;
+    column += at.n;
+    if (row >= M || column >= N) return;
+    const int count = N - column;
+    const i64 offset = static_cast<i64>(row) * N + column;
+    if (bias != nullptr) {
+      const auto more = read_columns(bias + column, count, vector);
+#pragma unroll
+      for (int e = 0; e < 8; e++) values[e] += more[e];
+    }
+    if (preactivation != nullptr) write_columns(preactivation + offset, values, count, vector);
+    if (activation != LINEAR_NONE) {
+#pragma unroll
+      for (int e = 0; e < 8; e++) values[e] = activate<T>(values[e], activation);
+    }
+    if (residual != nullptr) {
+      const auto more = read_columns(residual + offset, count, vector);
+#pragma unroll
+      for (int e = 0; e < 8; e++) values[e] += more[e];
+    }
+    write_columns(out + offset, values, count, vector);
+  });
+}
+
+// --- gradient of the input ---------------------------------------------------------------------
+
+// preactivation (M, K) may be null, and may be out.
+template <typename T, class Tile>
+DEVICE void input(const T* dout, const T* weight, const T* preactivation, T* out, int M, int N,
+                  int K, int activation) {
+  using P = Product<T, Tile, true, false>;
+  TILE_LDS(P);
+  const Place at = place<Tile>(M, K, 1);
+  P product;
+  product.run(lds, source<T, true>(dout, M, N), source<T, false>(weight, K, N), at.m, at.n, 0, N);
+  const bool vector = K % 8 == 0 && aligned(out) && aligned(preactivation);
+  product.results(lds, [&](int row, int column, Pack<float, 8> values) {
+    row += at.m;
+    column += at.n;
+    if (row >= M || column >= K) return;
+    const int count = K - column;
+    const i64 offset = static_cast<i64>(row) * K + column;
+    if (preactivation != nullptr) {
+      const auto before = read_columns(preactivation + offset, count, vector);
+#pragma unroll
+      for (int e = 0; e < 8; e++) values[e] *= slope<T>(before[e], activation);
+    }
+    write_columns(out + offset, values, count, vector);
+  });
+}
+
+// --- gradients of weight and bias --------------------------------------------------------------
+
+// Rows split · rows … of dout and x; rows is a multiple of BK. With one split dweight is added to,
+// with more each writes its own (N, K) of the workspace.
+template <typename T, class Tile>
+DEVICE void weight(const T* dout, const T* x, float* dweight, float* workspace, int M, int N, int K,
+                   int splits, int rows) {
+  using P = Product<T, Tile, false, false>;
+  TILE_LDS(P);
+  const Place at = place<Tile>(N, K, splits);
+  const int start = at.split * rows, stop = minimum(M, start + rows);
+  P product;
+  product.run(lds, source<T, false>(dout, N, M), source<T, false>(x, K, M), at.m, at.n, start,
+              stop);
+  const bool add = splits == 1;
+  float* to = add ? dweight : workspace + static_cast<i64>(at.split) * N * K;
+  const bool vector = K % 8 == 0 && aligned(to);
+  product.results(lds, [&](int row, int column, Pack<float, 8> values) {
+    row += at.m;
+    column += at.n;
+    if (row >= N || column >= K) return;
+    float* p = to + static_cast<i64>(row) * K + column;
+    if (add) {
+      const auto before = read_columns(p, K - column, vector);
+#pragma unroll
+      for (int e = 0; e < 8; e++) values[e] += before[e];
+    }
+    write_columns(p, values, K - column, vector);
+  });
+}
+
+// Column sums of `rows` rows of dout (M, N) into row block_index_y() of workspace (splits, N). A
+// thread takes PACK<T> columns; the THREADS / 32 groups of 32 threads take every eighth row, and their
+// sums meet in LDS.
+constexpr int SUM_THREADS = 256;
+
+template <typename T>
+DEVICE void bias(const T* dout, float* workspace, int M, int N, int rows) {
+  constexpr int W = PACK<T>, ACROSS = 32, DOWN = SUM_THREADS / ACROSS;
+  SHARED float sums[DOWN][ACROSS * W];
+  const int across = thread_index() % ACROSS, down = thread_index() / ACROSS;
+  const int column = (block_index() * ACROSS + across) * W;
+  const bool vector = movable<W>(dout, N);
+  const int start = block_index_y() * rows, stop = minimum(M, start + rows);
+  Pack<float, W> sum = {};
+  if (column < N) {
+#pragma unroll 8
+    for (int row = start + down; row < stop; row += DOWN) {
+      const auto values =
+          to_float(load_part<W>(dout + static_cast<i64>(row) * N + column, N - column, vector));
+#pragma unroll
+      for (int e = 0; e < W; e++) sum[e] += values[e];
+    }
+  }
+#pragma unroll
+  for (int e = 0; e < W; e++) sums[down][across * W + e] = sum[e];
+  barrier();
+  for (int i = thread_index(); i < ACROSS * W; i += SUM_THREADS) {
+    const int to = block_index() * ACROSS * W + i;
+    float total = sums[0][i];
+#pragma unroll
+    for (int d = 1; d < DOWN; d++) total += sums[d][i];
+    if (to < N) workspace[static_cast<i64>(block_index_y()) * N + to] = total;
+  }
+}
+
+// out[i] += workspace[0][i] + workspace[1][i] + …, in that order. Four floats a thread.
+KERNEL(SUM_THREADS) void linear_sum(const float* workspace, float* out, i64 n, int splits) {
+  const i64 first = (static_cast<i64>(block_index()) * SUM_THREADS + thread_index()) * 4;
+  if (first >= n) return;
+  const bool vector = n % 4 == 0 && aligned(workspace) && aligned(out);
+  auto total = load_part<4>(workspace + first, n - first, vector);
+  for (int split = 1; split < splits; split++) {
+    const auto part = load_part<4>(workspace + split * n + first, n - first, vector);
+#pragma unroll
+    for (int e = 0; e < 4; e++) total[e] += part[e];
+  }
+  const auto before = load_part<4>(out + first, n - first, vector);
+#pragma unroll
+  for (int e = 0; e < 4; e++) total[e] += before[e];
+  store_part(out + first, total, n - first, vector);
+}
+
+// --- variants ----------------------------------------------------------------------------------
+
+#define VARIANT(T, Tile, suffix)                                                                  \
+  KERNEL(Tile::THREADS)                                                                           \
+  void linear_forward_##suffix(const T* x, const T* weight, const T* bias, const T* residual,     \
+                               T* preactivation, T* out, int M, int N, int K, int activation) {   \
+    forward<T, Tile>(x, weight, bias, residual, preactivation, out, M, N, K, activation);         \
+  }                                                                                               \
+  KERNEL(Tile::THREADS)                                                                           \
+  void linear_input_##suffix(const T* dout, const T* weight, const T* preactivation, T* out,      \
+                             int M, int N, int K, int activation) {                               \
+    input<T, Tile>(dout, weight, preactivation, out, M, N, K, activation);                        \
+  }                                                                                               \
+  KERNEL(Tile::THREADS)                                                                           \
+  void linear_weight_##suffix(const T* dout, const T* x, float* dweight, float* workspace, int M, \
+                              int N, int K, int splits, int rows) {                               \
+    weight<T, Tile>(dout, x, dweight, workspace, M, N, K, splits, rows);                          \
+  }
+
+VARIANT(float, FloatLarge, large_f32)
+VARIANT(float, FloatSmall, small_f32)
+VARIANT(bf16, HalfLarge, large_bf16)
+VARIANT(bf16, HalfSmall, small_bf16)
+VARIANT(f16, HalfLarge, large_f16)
+VARIANT(f16, HalfSmall, small_f16)
+
+#define BIAS_VARIANT(T, suffix)                                                                \
+  KERNEL(SUM_THREADS)                                                                          \
+  void linear_bias_##suffix(const T* dout, float* workspace, int M, int N, int rows) {         \
+    bias<T>(dout, workspace, M, N, rows);                                                      \
+  }
+
+BIAS_VARIANT(float, f32)
+BIAS_VARIANT(bf16, bf16)
+BIAS_VARIANT(f16, f16)

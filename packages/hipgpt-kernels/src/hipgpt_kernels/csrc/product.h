@@ -1,0 +1,304 @@
+// One block's tile of a matrix product, C(M, N) = A(M, K) * B(K, N), for operands stored either way.
+//
+//   global memory --> LDS (STAGES pieces of depth BK) --> operands in registers --> accumulators
+//
+// The odd thing: there are two ways into LDS. Where NVIDIA multiplies 16-bit types, cp.async copies
+// 16-byte pieces as they lie, and ldmatrix turns what is stored the wrong way round. Everywhere else
+// a piece passes through registers (fetched while the piece before is multiplied) and is turned on
+// its way into LDS: four rows of k by one 16-byte piece become pieces with four k together.
+//
+// An operand is "deep" where k is its contiguous dimension (x and weight in the forward), else
+// "wide" (weight in the input gradient, both in the weight gradient). Outside of the operand, zeros
+// are put into LDS, so the loop itself has no guards.
+#pragma once
+
+#include "device.h"
+#include "linear_tiles.h"
+#include "mma.h"
+
+// C(rows) from a matrix in global memory, `extent` rows of C by `depth`, stored contiguously.
+template <class T>
+struct Source {
+  const T* data;
+  int extent;  // M for A, N for B
+  int depth;   // K
+  bool pieces;  // rows start on 16-byte borders, so 16-byte pieces may be read
+};
+
+template <class T, bool DEEP>
+DEVICE Source<T> source(const T* data, int extent, int depth) {
+  const int row = DEEP ? depth : extent;
+  return {data, extent, depth, row % PACK<T> == 0 && aligned(data)};
+}
+
+// 16 bytes from element `start` of row `row` of a matrix with `columns` columns; zeros outside.
+template <class T>
+DEVICE Pack<T, PACK<T>> read_piece(const Source<T>& from, int row, int rows, int start, int columns) {
+  const T* p = from.data + static_cast<i64>(row) * columns + start;
+  Pack<T, PACK<T>> piece = {};
+  if (row < rows && start < columns) {
+    if (from.pieces) {
+      piece = load<PACK<T>>(p);
+    } else {
+#pragma unroll
+      for (int e = 0; e < PACK<T>; e++)
+        if (start + e < columns) piece[e] = p[e];
+    }
+  }
+  return piece;
+}
+
+#if HIPGPT_NVIDIA
+
+// 16 bytes from global to shared memory behind the program's back; zeros where `inside` is false.
+DEVICE void copy_async(void* to, const void* from, bool inside) {
+  asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(
+                   static_cast<u32>(__cvta_generic_to_shared(to))),
+               "l"(from), "r"(inside ? 16 : 0)
+               : "memory");
+}
+DEVICE void copy_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+template <int PENDING>
+DEVICE void copy_wait() {
+  asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+}
+
+#endif
+
+template <class T>
+struct Asynchronous {  // does this type go through cp.async here?
+  static constexpr bool value = HIPGPT_NVIDIA && sizeof(T) == 2;
+};
+
+// --- cp.async: LDS holds the matrix as it is stored --------------------------------------------
+
+template <class T, bool DEEP, int EXTENT, int BK, int THREADS, bool ASYNC>
+struct Panel {
+  static constexpr int ROWS = DEEP ? EXTENT : BK;
+  static constexpr int WIDTH = DEEP ? BK : EXTENT;
+  static constexpr int PIECES = WIDTH / PACK<T>;
+  static constexpr int SIZE = EXTENT * BK;  // elements of a stage
+  static constexpr int TURNS = ROWS * PIECES / THREADS;
+  static_assert(ROWS * PIECES % THREADS == 0, "every thread copies as many pieces");
+
+#if HIPGPT_NVIDIA
+  // Fill a stage with rows first .. first + EXTENT - 1, from depth k on.
+  DEVICE void fill(const Source<T>& from, Swizzled<T, WIDTH> to, int first, int k) {
+    const int rows = DEEP ? from.extent : from.depth, columns = DEEP ? from.depth : from.extent;
+    const int row0 = DEEP ? first : k, column0 = DEEP ? k : first;
+#pragma unroll
+    for (int turn = 0; turn < TURNS; turn++) {
+      const int piece = turn * THREADS + thread_index();
+      const int row = piece / PIECES, column = piece % PIECES * PACK<T>;
+      T* place = to.at(row, column);
+      if (from.pieces) {
+        const bool inside = row0 + row < rows && column0 + column < columns;
+        const i64 offset = static_cast<i64>(row0 + row) * columns + column0 + column;
+        copy_async(place, inside ? from.data + offset : from.data, inside);
+      } else {
+        store(place, read_piece(from, row0 + row, rows, column0 + column, columns));
+      }
+    }
+  }
+#endif
+
+  template <class Operand>
+  DEVICE void read_a(Operand& a, Swizzled<T, WIDTH> tile, int i, int k) {
+    if constexpr (DEEP) Mma<T>::load_a(a, tile, i, k);
+    else Mma<T>::load_a_transposed(a, tile, k, i);
+  }
+  template <class Operand>
+  DEVICE void read_b(Operand& b, Swizzled<T, WIDTH> tile, int j, int k) {
+    if constexpr (DEEP) Mma<T>::load_b(b, tile, j, k);
+    else Mma<T>::load_b_transposed(b, tile, k, j);
+  }
+};
+
+// --- through registers: LDS always holds rows of k ---------------------------------------------
+
+template <class T, bool DEEP, int EXTENT, int BK, int THREADS>
+struct Panel<T, DEEP, EXTENT, BK, THREADS, false> {
+  static constexpr int WIDTH = BK;
+  static constexpr int SIZE = EXTENT * BK;
+  static constexpr int KS = DEEP ? 1 : 4;  // rows of the stored matrix that a thread takes at once
+  static constexpr int UNITS = SIZE / PACK<T> / KS;
+  static constexpr int TURNS = (UNITS + THREADS - 1) / THREADS;
+  static constexpr int PIECES = (DEEP ? BK : EXTENT) / PACK<T>;  // in a stored row
+
+  Pack<T, PACK<T>> held[TURNS * KS];
+
+  DEVICE bool idle(int unit) { return UNITS % THREADS != 0 && unit >= UNITS; }
+
+  __device__ void fetch(const Source<T>& from, int first, int k) {
+#pragma unroll
+    for (int turn = 0; turn < TURNS; turn++) {
+      const int unit = turn * THREADS + thread_index();
+      if (idle(unit)) break;
+      const int row = unit / PIECES, column = unit % PIECES * PACK<T>;
+      if constexpr (DEEP) {
+        held[turn] = read_piece(from, first + row, from.extent, k + column, from.depth);
+      } else {
+#pragma unroll
+        for (int s = 0; s < KS; s++)
+          held[turn * KS + s] =
+              read_piece(from, k + KS * row + s, from.depth, first + column, from.extent);
+      }
+    }
+  }
+
+  __device__ void put(Swizzled<T, WIDTH> to) {
+#pragma unroll
+    for (int turn = 0; turn < TURNS; turn++) {
+      const int unit = turn * THREADS + thread_index();
+      if (idle(unit)) break;
+      const int row = unit / PIECES, column = unit % PIECES * PACK<T>;
+      if constexpr (DEEP) {
+        store(to.at(row, column), held[turn]);
+      } else {
+#pragma unroll
+        for (int e = 0; e < PACK<T>; e++) {
+          Pack<T, KS> together;
+#pragma unroll
+          for (int s = 0; s < KS; s++) together[s] = held[turn * KS + s][e];
+          store(to.at(column + e, KS * row), together);
+        }
+      }
+    }
+  }
+
+  template <class Operand>
+  DEVICE void read_a(Operand& a, Swizzled<T, WIDTH> tile, int i, int k) {
+    Mma<T>::load_a(a, tile, i, k);
+  }
+  template <class Operand>
+  DEVICE void read_b(Operand& b, Swizzled<T, WIDTH> tile, int j, int k) {
+    Mma<T>::load_b(b, tile, j, k);
+  }
+};
+
+// --- the product -------------------------------------------------------------------------------
+
+template <class T, class Tile, bool A_DEEP, bool B_DEEP>
+struct Product {
+  using M = Mma<T>;
+  static constexpr bool ASYNC = Asynchronous<T>::value;
+  using PanelA = Panel<T, A_DEEP, Tile::BM, Tile::BK, Tile::THREADS, ASYNC>;
+  using PanelB = Panel<T, B_DEEP, Tile::BN, Tile::BK, Tile::THREADS, ASYNC>;
+  static constexpr int STAGE = PanelA::SIZE + PanelB::SIZE;  // elements
+  static constexpr int FM = Tile::WM / 16, FN = Tile::WN / 16;
+
+  // Results leave by LDS, 16 rows of a wave at a time, so that a lane gets eight columns together.
+  // The padding puts what the lanes of a wave write at once in different banks.
+  static constexpr int OUT_STRIDE = Tile::WN + (HIPGPT_NVIDIA ? 8 : 4);
+  static constexpr int OUT_BYTES = Tile::THREADS / WAVE * 16 * OUT_STRIDE * 4;
+  static constexpr int STAGE_BYTES = Tile::STAGES * STAGE * static_cast<int>(sizeof(T));
+  static constexpr int LDS_BYTES = STAGE_BYTES > OUT_BYTES ? STAGE_BYTES : OUT_BYTES;
+
+  typename M::Acc acc[FM][FN];
+  int wave_m, wave_n;  // where the wave's part of the tile starts
+
+  // acc = A(m0 .., k0 .. k1) * B(.., n0 ..); k0 is a multiple of BK.
+  __device__ void run(unsigned char* lds, const Source<T>& a, const Source<T>& b, int m0, int n0,
+                      int k0, int k1) {
+    T* stages = reinterpret_cast<T*>(lds);
+    wave_m = wave_index() / Tile::WAVES_N * Tile::WM;
+    wave_n = wave_index() % Tile::WAVES_N * Tile::WN;
+#pragma unroll
+    for (int i = 0; i < FM; i++)
+#pragma unroll
+      for (int j = 0; j < FN; j++) clear(acc[i][j]);
+    const int steps = (k1 - k0 + Tile::BK - 1) / Tile::BK;
+    PanelA panel_a;
+    PanelB panel_b;
+#if HIPGPT_NVIDIA
+    if constexpr (ASYNC) {
+      constexpr int AHEAD = Tile::STAGES - 1;
+      auto fill = [&](int step) {
+        T* stage = stages + step % Tile::STAGES * STAGE;
+        if (step < steps) {
+          panel_a.fill(a, {stage}, m0, k0 + step * Tile::BK);
+          panel_b.fill(b, {stage + PanelA::SIZE}, n0, k0 + step * Tile::BK);
+        }
+        copy_commit();  // empty groups keep the count right at the end
+      };
+#pragma unroll
+      for (int step = 0; step < AHEAD; step++) fill(step);
+      for (int step = 0; step < steps; step++) {
+        copy_wait<AHEAD - 1>();
+        barrier();  // this step's pieces are there, and the stage filled next is free
+        fill(step + AHEAD);
+        multiply(stages + step % Tile::STAGES * STAGE);
+      }
+      copy_wait<0>();
+    } else
+#endif
+    {
+      panel_a.fetch(a, m0, k0);
+      panel_b.fetch(b, n0, k0);
+      for (int step = 0; step < steps; step++) {
+        T* stage = stages + step % Tile::STAGES * STAGE;
+        if (Tile::STAGES == 1) barrier();  // the stage has been read
+        panel_a.put({stage});
+        panel_b.put({stage + PanelA::SIZE});
+        barrier();
+        if (step + 1 < steps) {
+          panel_a.fetch(a, m0, k0 + (step + 1) * Tile::BK);
+          panel_b.fetch(b, n0, k0 + (step + 1) * Tile::BK);
+        }
+        multiply(stage);
+      }
+    }
+    barrier();  // LDS is free for the results
+  }
+
+  __device__ void multiply(T* stage) {
+    const Swizzled<T, PanelA::WIDTH> tile_a{stage};
+    const Swizzled<T, PanelB::WIDTH> tile_b{stage + PanelA::SIZE};
+    // Matrix cores: all the way, so that operands are read ahead. Plain multiply-adds are many already.
+    constexpr int UNROLL = Same<M, Mma<float>>::value ? 1 : Tile::BK / M::DEPTH;
+#pragma unroll UNROLL
+    for (int k = 0; k < Tile::BK; k += M::DEPTH) {
+      typename M::A a[FM];
+      typename M::B b[FN];
+#pragma unroll
+      for (int i = 0; i < FM; i++) PanelA::read_a(a[i], tile_a, wave_m + 16 * i, k);
+#pragma unroll
+      for (int j = 0; j < FN; j++) PanelB::read_b(b[j], tile_b, wave_n + 16 * j, k);
+#pragma unroll
+      for (int i = 0; i < FM; i++)
+#pragma unroll
+        for (int j = 0; j < FN; j++) M::mma(acc[i][j], a[i], b[j]);
+    }
+  }
+
+  // Give the results to `use(row, column, values)`, row and column counted from the tile's corner:
+  // eight columns at a time, neighbours in neighbouring lanes.
+  template <class Use>
+  __device__ void results(unsigned char* lds, Use use) {
+    float* strip = reinterpret_cast<float*>(lds) + wave_index() * 16 * OUT_STRIDE;
+    constexpr int LANES = Tile::WN / 8;        // that share a row
+    constexpr int ROWS = WAVE / LANES;         // written at once
+#pragma unroll
+    for (int i = 0; i < FM; i++) {
+      wave_barrier();
+#pragma unroll
+      for (int j = 0; j < FN; j++)
+#pragma unroll
+        for (int r = 0; r < M::ACCS; r++)
+          strip[M::row(r) * OUT_STRIDE + 16 * j + M::column(r)] = acc[i][j].v[r];
+      wave_barrier();
+#pragma unroll
+      for (int turn = 0; turn < (16 + ROWS - 1) / ROWS; turn++) {
+        const int row = turn * ROWS + lane() / LANES, column = lane() % LANES * 8;
+        if (ROWS <= 16 || row < 16) {
+          const float* p = strip + row * OUT_STRIDE + column;
+          const Pack<float, 4> first = load<4>(p), second = load<4>(p + 4);
+          Pack<float, 8> values;
+#pragma unroll
+          for (int e = 0; e < 4; e++) values[e] = first[e], values[e + 4] = second[e];
+          use(wave_m + 16 * i + row, wave_n + column, values);
+        }
+      }
+    }
+  }
+};
