@@ -1,0 +1,172 @@
+/*
+Softmax cross-entropy over rows of logits, which training turns into their own gradient, in place.
+
+The odd thing: one block takes one row and reads it twice, the second time from the L2 cache, so the
+(M, V) array, the largest of a training step, passes through memory once each way. The maximum and
+the sum are found together, online: a thread rescales its sum when it meets a larger logit
+(Milakov and Gimelshein 2018, "Online normalizer calculation for softmax", algorithm 3).
+
+Any V is allowed, 50,257 too, where no row but the first begins at a multiple of 16 bytes: a row is
+a head of up to 15 bytes, a body of 16-byte packs, and a tail.
+*/
+
+#include "errors.h"
+
+constexpr int THREADS = 1024;
+constexpr float LOG2_E = 1.4426950408889634f;
+constexpr float LOWEST = -3.402823466e38f;  // not −∞, whose difference with itself is a NaN
+
+// exp(x − most). The difference comes first: x · log₂e − most · log₂e would cancel.
+DEVICE float exponential(float x, float most) { return fast_exp2((x - most) * LOG2_E); }
+
+// What a set of logits comes to: Σ exp(x − most), most = max x.
+struct Softmax {
+  float most, total;
+};
+
+// A row cut where its 16-byte packs begin and end.
+template <typename T>
+struct Row {
+  static constexpr int N = PACK<T>;
+  T* logits;
+  int V, head, packs;  // `head` logits, then `packs` packs of N, then fewer than N
+
+  __device__ Row(T* row, int columns) : logits(row), V(columns) {
+    const int misaligned = static_cast<int>(reinterpret_cast<u64>(row) % 16 / sizeof(T));
+    head = minimum(misaligned == 0 ? 0 : N - misaligned, V);
+    packs = (V - head) / N;
+  }
+
+  __device__ T* body() const { return logits + head; }
+
+  // The logit outside the body that a thread takes, or −1: there are at most 2 (N − 1) of them.
+  __device__ int loose(int thread) const {
+    const int at = thread < head ? thread : thread + packs * N;
+    return at < V ? at : -1;
+  }
+};
+
+template <typename T>
+DEVICE Softmax softmax(const Row<T>& row) {
+  constexpr int N = PACK<T>;
+  Softmax mine{LOWEST, 0.0f};
+#pragma unroll 2
+  for (int k = thread_index(); k < row.packs; k += THREADS) {
+    const auto x = to_float(load<N>(row.body() + static_cast<i64>(k) * N));
+    float most = mine.most;
+#pragma unroll
+    for (int i = 0; i < N; i++) most = fmaxf(most, x[i]);
+    float total = mine.total * exponential(mine.most, most);
+#pragma unroll
+    for (int i = 0; i < N; i++) total += exponential(x[i], most);
+    mine = {most, total};
+  }
+  const int at = row.loose(thread_index());
+  if (at >= 0) {
+    const float x = to_float(row.logits[at]);
+    const float most = fmaxf(mine.most, x);
+    mine = {most, mine.total * exponential(mine.most, most) + exponential(x, most)};
+  }
+  const float most = block_max<THREADS>(mine.most);
+  return {most, block_sum<THREADS>(mine.total * exponential(mine.most, most))};
+}
+
+// logits[j] = factor · exp(logits[j] − most); all threads. The target's −scale is put right after.
+template <typename T>
+DEVICE void gradient(const Row<T>& row, float most, float factor) {
+  constexpr int N = PACK<T>;
+#pragma unroll 2
+  for (int k = thread_index(); k < row.packs; k += THREADS) {
+    T* place = row.body() + static_cast<i64>(k) * N;
+    auto x = to_float(load_once<N>(place));
+#pragma unroll
+    for (int i = 0; i < N; i++) x[i] = factor * exponential(x[i], most);
+    store_once(place, from_float<T>(x));
+  }
+  const int at = row.loose(thread_index());
+  if (at >= 0) {
+    const float x = to_float(row.logits[at]);
+    row.logits[at] = from_float<T>(factor * exponential(x, most));
+  }
+}
+
+template <typename T>
+DEVICE void fill_zero(const Row<T>& row) {
+  constexpr int N = PACK<T>;
+  for (int k = thread_index(); k < row.packs; k += THREADS) {
+    store(row.body() + static_cast<i64>(k) * N, Pack<T, N>{});
+  }
+  const int at = row.loose(thread_index());
+  if (at >= 0) row.logits[at] = T{};
+}
+
+// Is some logit before the target as large? Called where the target has the maximum.
+template <typename T>
+DEVICE bool tie_before(const Row<T>& row, int target, float most) {
+  int found = 0;
+  for (int j = thread_index(); j < target; j += THREADS) {
+    if (to_float(row.logits[j]) == most) found = 1;
+  }
+  return block_max<THREADS>(found) != 0;
+}
+
+// losses[m] = log Σ exp(logits[m]) − logits[m, target]; where `scale` is wanted, logits[m] becomes
+// scale · (softmax − [j = target]). Target −1: loss, correct and gradient 0. grid: M.
+template <bool BACKWARD, typename T>
+DEVICE void cross_entropy(T* logits,           // (M, V)
+                          const int* targets,  // (M,)
+                          float* losses,       // (M,)
+                          float* correct,      // (M,) or null
+                          int V, float scale,
+                          const float* scale_pointer,  // read instead of scale where not null
+                          i64* errors) {
+  const i64 m = block_index();
+  const Row<T> row(logits + m * V, V);
+  const int target = targets[m];
+  if (target < 0 || target >= V) {
+    if (thread_index() == 0) {
+      if (target != -1) {
+        const ErrorCode code =
+            BACKWARD ? CROSS_ENTROPY_BACKWARD_TARGETS : CROSS_ENTROPY_FORWARD_TARGETS;
+        report(errors, code, target, V);
+      }
+      losses[m] = 0.0f;
+      if (correct != nullptr) correct[m] = 0.0f;
+    }
+    if constexpr (BACKWARD) fill_zero(row);
+    return;
+  }
+  const float target_logit = to_float(row.logits[target]);
+  const Softmax all = softmax(row);
+  if (correct != nullptr) {
+    const bool best = target_logit == all.most && !tie_before(row, target, all.most);
+    if (thread_index() == 0) correct[m] = best ? 1.0f : 0.0f;
+  }
+  if (thread_index() == 0) losses[m] = logf(all.total) - (target_logit - all.most);
+  if constexpr (BACKWARD) {
+    if (scale_pointer != nullptr) scale = *scale_pointer;
+    const float factor = scale / all.total;
+    barrier();  // every thread has read the target's logit
+    gradient(row, all.most, factor);
+    barrier();  // and its thread has written its gradient
+    if (thread_index() == 0) {
+      row.logits[target] = from_float<T>(factor * exponential(target_logit, all.most) - scale);
+    }
+  }
+}
+
+#define INSTANTIATE(T)                                                                           \
+  KERNEL(THREADS)                                                                                \
+  void cross_entropy_forward_##T(T* logits, const int* targets, float* losses, float* correct,   \
+                                 int V, i64* errors) {                                           \
+    cross_entropy<false>(logits, targets, losses, correct, V, 0.0f, nullptr, errors);            \
+  }                                                                                              \
+  KERNEL(THREADS)                                                                                \
+  void cross_entropy_forward_backward_##T(T* logits, const int* targets, float* losses,          \
+                                          float* correct, int V, float scale,                    \
+                                          const float* scale_pointer, i64* errors) {             \
+    cross_entropy<true>(logits, targets, losses, correct, V, scale, scale_pointer, errors);      \
+  }
+INSTANTIATE(f32)
+INSTANTIATE(bf16)
+INSTANTIATE(f16)

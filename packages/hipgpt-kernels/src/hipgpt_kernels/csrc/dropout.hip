@@ -1,0 +1,69 @@
+/*
+Dropout whose mask is a function of (seed, stream, element): philox.py's, bit for bit.
+
+The odd thing: there is no backward kernel. The backward is this op again on the gradient, with the
+same seed and stream; no mask is ever stored.
+*/
+
+#include "parts.h"
+#include "philox.h"
+
+constexpr int THREADS = 256;
+
+// The bits of the CPU: x · scale is rounded, then the sum. The compiler would fuse the two, and
+// -ffp-contract=fast does not listen to clang's pragma; it cannot see through the empty assembly.
+DEVICE float scaled_sum(float x, float scale, float residual) {
+#if HIPGPT_AMD
+  float product = x * scale;
+  asm volatile("" : "+v"(product));
+  return product + residual;
+#else
+  return __fadd_rn(__fmul_rn(x, scale), residual);
+#endif
+}
+
+// A thread takes 8 elements, two counters: 16 bytes of bf16. grid: ceil(n / 2048).
+template <typename T>
+DEVICE void dropout(const T* x,         // (n,)
+                    const T* residual,  // (n,) or null
+                    T* out,             // (n,), may be x or residual
+                    i64 n,
+                    u32 threshold,  // round(probability · 2³²)
+                    float scale,    // 1 / (1 − probability)
+                    u64 seed, u64 stream,
+                    const u64* stream_pointer) {  // read instead of stream where not null
+  constexpr int N = 8;
+  const i64 first = (static_cast<i64>(block_index()) * THREADS + thread_index()) * N;
+  if (first >= n) return;
+  if (stream_pointer != nullptr) stream = *stream_pointer;
+  const i64 count = n - first;
+  const bool vector = count >= N && aligned(x) && aligned(out) && aligned(residual);
+#pragma unroll
+  for (int half = 0; half < N; half += 4) {
+    if (half >= count) break;
+    const u64 counter = static_cast<u64>(first + half) / 4;
+    const Pack<u32, 4> words = philox(counter, seed, stream);
+    const auto value = load_part<4>(x + first + half, count - half, vector);
+    Pack<T, 4> other{};
+    if (residual != nullptr) other = load_part<4>(residual + first + half, count - half, vector);
+    Pack<T, 4> result;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const float factor = words[i] >= threshold ? scale : 0.0f;
+      result[i] = from_float<T>(residual == nullptr
+                                    ? to_float(value[i]) * factor
+                                    : scaled_sum(to_float(value[i]), factor, to_float(other[i])));
+    }
+    store_part(out + first + half, result, count - half, vector);
+  }
+}
+
+#define INSTANTIATE(T)                                                                          \
+  KERNEL(THREADS)                                                                               \
+  void dropout_forward_##T(const T* x, const T* residual, T* out, i64 n, u32 threshold,         \
+                           float scale, u64 seed, u64 stream, const u64* stream_pointer) {      \
+    dropout(x, residual, out, n, threshold, scale, seed, stream, stream_pointer);               \
+  }
+INSTANTIATE(f32)
+INSTANTIATE(bf16)
+INSTANTIATE(f16)

@@ -1,0 +1,311 @@
+/*
+LayerNorm over the last dimension (Ba, Kiros and Hinton 2016, equation 4), forward and backward.
+dx is added to (the residual stream), dweight and dbias are added to.
+
+The odd thing: the backward owns columns, not rows. A block walks over many rows and each thread
+keeps the sums of its own columns in registers, so x and dout are read once for dx, dweight and dbias;
+what the blocks hold at the end goes through memory and is added by a second kernel in fixed order.
+
+Statistics, dweight and dbias are float32 whatever T is.
+*/
+
+#include "parts.h"
+
+constexpr int THREADS = 256;
+constexpr int WAVES = THREADS / WAVE;
+constexpr int HELD = 32;  // floats of a row that a lane keeps in registers
+
+// Mean first, then the squares of what is left: Σx²/E − mean² loses the variance of a row far from 0.
+
+// One wave a row, the row in registers: E <= 32 · WAVE. grid: ceil(M / WAVES).
+template <typename T>
+DEVICE void forward_wave(const T* x,       // (M, E)
+                         const T* weight,  // (E,)
+                         const T* bias,    // (E,)
+                         T* out,           // (M, E), may be x
+                         float* mean,      // (M,) or null
+                         float* rstd,      // (M,) or null
+                         i64 M, int E, float epsilon) {
+  constexpr int N = PACK<T>;
+  constexpr int PARTS = HELD / N;
+  const i64 row = static_cast<i64>(block_index()) * WAVES + wave_index();
+  if (row >= M) return;
+  const bool vector =
+      movable<N>(x, E) && movable<N>(out, E) && aligned(weight) && aligned(bias);
+  x += row * E;
+  out += row * E;
+
+  Pack<float, N> values[PARTS];
+  float total = 0.0f;
+#pragma unroll
+  for (int k = 0; k < PARTS; k++) {
+    const int column = (k * WAVE + lane()) * N;
+    if (column >= E) continue;
+    values[k] = to_float(load_part<N>(x + column, E - column, vector));
+#pragma unroll
+    for (int i = 0; i < N; i++) total += values[k][i];
+  }
+  const float average = wave_sum(total) / static_cast<float>(E);
+
+  float squares = 0.0f;
+#pragma unroll
+  for (int k = 0; k < PARTS; k++) {
+    const int column = (k * WAVE + lane()) * N;
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      const float d = column + i < E ? values[k][i] - average : 0.0f;
+      squares += d * d;
+    }
+  }
+  const float scale = 1.0f / sqrtf(wave_sum(squares) / static_cast<float>(E) + epsilon);
+  if (lane() == 0) {
+    if (mean != nullptr) mean[row] = average;
+    if (rstd != nullptr) rstd[row] = scale;
+  }
+#pragma unroll
+  for (int k = 0; k < PARTS; k++) {
+    const int column = (k * WAVE + lane()) * N;
+    if (column >= E) continue;
+    const auto w = to_float(load_part<N>(weight + column, E - column, vector));
+    const auto b = to_float(load_part<N>(bias + column, E - column, vector));
+#pragma unroll
+    for (int i = 0; i < N; i++) values[k][i] = (values[k][i] - average) * scale * w[i] + b[i];
+    store_part(out + column, from_float<T>(values[k]), E - column, vector);
+  }
+}
+
+// One block a row of any length, read three times, from the cache but for the first. grid: M.
+template <typename T>
+DEVICE void forward_block(const T* x, const T* weight, const T* bias, T* out, float* mean,
+                          float* rstd, int E, float epsilon) {
+  constexpr int N = PACK<T>;
+  const i64 row = block_index();
+  const bool vector =
+      movable<N>(x, E) && movable<N>(out, E) && aligned(weight) && aligned(bias);
+  x += row * E;
+  out += row * E;
+
+  float total = 0.0f;
+  for (int column = thread_index() * N; column < E; column += THREADS * N) {
+    const auto values = to_float(load_part<N>(x + column, E - column, vector));
+#pragma unroll
+    for (int i = 0; i < N; i++) total += values[i];
+  }
+  const float average = block_sum<THREADS>(total) / static_cast<float>(E);
+
+  float squares = 0.0f;
+  for (int column = thread_index() * N; column < E; column += THREADS * N) {
+    const auto values = to_float(load_part<N>(x + column, E - column, vector));
+#pragma unroll
+    for (int i = 0; i < N; i++) {
+      const float d = column + i < E ? values[i] - average : 0.0f;
+      squares += d * d;
+    }
+  }
+  const float scale =
+      1.0f / sqrtf(block_sum<THREADS>(squares) / static_cast<float>(E) + epsilon);
+  if (thread_index() == 0) {
+    if (mean != nullptr) mean[row] = average;
+    if (rstd != nullptr) rstd[row] = scale;
+  }
+  for (int column = thread_index() * N; column < E; column += THREADS * N) {
+    auto values = to_float(load_part<N>(x + column, E - column, vector));
+    const auto w = to_float(load_part<N>(weight + column, E - column, vector));
+    const auto b = to_float(load_part<N>(bias + column, E - column, vector));
+#pragma unroll
+    for (int i = 0; i < N; i++) values[i] = (values[i] - average) * scale * w[i] + b[i];
+    store_part(out + column, from_float<T>(values), E - column, vector);
+  }
+}
+
+struct Pair {  // Σ g and Σ g·x̂ of a row, reduced together
+  float gradient, product;
+};
+
+struct PairSum {
+  __device__ Pair operator()(Pair a, Pair b) const {
+    return {a.gradient + b.gradient, a.product + b.product};
+  }
+};
+
+constexpr int OWNED = 4;                // neighbouring columns of a thread: 16 bytes of f32, 8 of bf16
+constexpr int PANEL = THREADS * OWNED;  // columns of a block
+
+// What a thread needs of one row for its columns.
+template <typename T, int PANELS>
+struct RowPart {
+  Pack<T, OWNED> dout[PANELS], x[PANELS], dx[PANELS];
+  float mean, rstd;
+};
+
+// With x̂ = (x − mean)·rstd and g = dout·weight:
+//   dx += rstd · (g − mean(g) − x̂ · mean(g·x̂));  dweight = Σ dout·x̂;  dbias = Σ dout.
+// A block takes rows block, block + blocks, …; the next row is under way while this one is computed.
+// E <= 1024 · PANELS. partial (blocks, 2, E): this block's dweight and dbias. grid: blocks.
+template <int PANELS, typename T>
+DEVICE void backward(const T* dout,      // (M, E)
+                     const T* x,         // (M, E)
+                     const T* weight,    // (E,)
+                     const float* mean,  // (M,)
+                     const float* rstd,  // (M,)
+                     T* dx,              // (M, E), added to
+                     float* partial, i64 M, int E, int blocks) {
+  constexpr int N = OWNED;
+  const bool vector = movable<N>(dout, E) && movable<N>(x, E) && movable<N>(dx, E) &&
+                      aligned(weight, N * sizeof(T));
+  const float inverse = 1.0f / static_cast<float>(E);
+  Pack<float, N> w[PANELS], sum_weight[PANELS], sum_bias[PANELS];
+#pragma unroll
+  for (int k = 0; k < PANELS; k++) {
+    const int column = k * PANEL + thread_index() * N;
+    w[k] = sum_weight[k] = sum_bias[k] = Pack<float, N>{};
+    if (column < E) w[k] = to_float(load_part<N>(weight + column, E - column, vector));
+  }
+
+  auto fetch = [&](i64 row) {
+    RowPart<T, PANELS> part{};
+    if (row >= M) return part;
+    part.mean = mean[row];
+    part.rstd = rstd[row];
+#pragma unroll
+    for (int k = 0; k < PANELS; k++) {
+      const int column = k * PANEL + thread_index() * N;
+      if (column >= E) continue;
+      const i64 at = row * E + column;
+      part.dout[k] = load_part<N>(dout + at, E - column, vector);
+      part.x[k] = load_part<N>(x + at, E - column, vector);
+      part.dx[k] = load_part<N>(dx + at, E - column, vector);
+    }
+    return part;
+  };
+
+  RowPart<T, PANELS> next = fetch(block_index());
+  for (i64 row = block_index(); row < M; row += blocks) {
+    const RowPart<T, PANELS> part = next;
+    next = fetch(row + blocks);
+    Pack<float, N> g[PANELS], normal[PANELS];
+    Pair sums{};
+#pragma unroll
+    for (int k = 0; k < PANELS; k++) {
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+        // Past the row dout is 0, and with it all that is summed.
+        const float d = to_float(part.dout[k][i]);
+        normal[k][i] = (to_float(part.x[k][i]) - part.mean) * part.rstd;
+        g[k][i] = d * w[k][i];
+        sums.gradient += g[k][i];
+        sums.product += g[k][i] * normal[k][i];
+        sum_weight[k][i] += d * normal[k][i];
+        sum_bias[k][i] += d;
+      }
+    }
+    sums = block_reduce<THREADS>(sums, PairSum());
+    const float mean_gradient = sums.gradient * inverse, mean_product = sums.product * inverse;
+#pragma unroll
+    for (int k = 0; k < PANELS; k++) {
+      const int column = k * PANEL + thread_index() * N;
+      if (column >= E) continue;
+      Pack<T, N> result;
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+        const float change = part.rstd * (g[k][i] - mean_gradient - normal[k][i] * mean_product);
+        result[i] = from_float<T>(to_float(part.dx[k][i]) + change);
+      }
+      store_part(dx + row * E + column, result, E - column, vector);
+    }
+  }
+
+  const bool partial_moves = movable<N>(partial, E);
+  partial += static_cast<i64>(block_index()) * 2 * E;
+#pragma unroll
+  for (int k = 0; k < PANELS; k++) {
+    const int column = k * PANEL + thread_index() * N;
+    if (column >= E) continue;
+    store_part(partial + column, sum_weight[k], E - column, partial_moves);
+    store_part(partial + E + column, sum_bias[k], E - column, partial_moves);
+  }
+}
+
+// For rows longer than the registers hold: the same, column by column, sums in `partial` itself.
+template <typename T>
+DEVICE void backward_long(const T* dout, const T* x, const T* weight, const float* mean,
+                          const float* rstd, T* dx, float* partial, i64 M, int E, int blocks) {
+  const float inverse = 1.0f / static_cast<float>(E);
+  partial += static_cast<i64>(block_index()) * 2 * E;
+  for (int e = thread_index(); e < 2 * E; e += THREADS) partial[e] = 0.0f;
+  barrier();
+  for (i64 row = block_index(); row < M; row += blocks) {
+    const float average = mean[row], scale = rstd[row];
+    Pair sums{};
+    for (int e = thread_index(); e < E; e += THREADS) {
+      const float d = to_float(dout[row * E + e]);
+      const float normal = (to_float(x[row * E + e]) - average) * scale;
+      const float g = d * to_float(weight[e]);
+      sums.gradient += g;
+      sums.product += g * normal;
+      partial[e] += d * normal;
+      partial[E + e] += d;
+    }
+    sums = block_reduce<THREADS>(sums, PairSum());
+    const float mean_gradient = sums.gradient * inverse, mean_product = sums.product * inverse;
+    for (int e = thread_index(); e < E; e += THREADS) {
+      const float normal = (to_float(x[row * E + e]) - average) * scale;
+      const float g = to_float(dout[row * E + e]) * to_float(weight[e]);
+      const float change = scale * (g - mean_gradient - normal * mean_product);
+      dx[row * E + e] = from_float<T>(to_float(dx[row * E + e]) + change);
+    }
+  }
+}
+
+constexpr int COLUMNS = 32;                  // that a block of the second pass adds up
+constexpr int RUNS = THREADS / COLUMNS;      // of rows of `partial`, each with a thread a column
+
+// dweight (E,) += Σ over blocks of partial (blocks, 2, E); dbias likewise. grid: ceil(2E / 32).
+KERNEL(THREADS)
+void layernorm_backward_combine(const float* partial, float* dweight, float* dbias, int E,
+                                int blocks) {
+  SHARED float sums[RUNS][COLUMNS];
+  const int at = thread_index() % COLUMNS, run = thread_index() / COLUMNS;
+  const int column = block_index() * COLUMNS + at;
+  const int per_run = ceil_div(blocks, RUNS);
+  float total = 0.0f;
+  if (column < 2 * E) {
+    const int stop = minimum(blocks, (run + 1) * per_run);
+#pragma unroll 8
+    for (int b = run * per_run; b < stop; b++) {
+      total += partial[static_cast<i64>(b) * 2 * E + column];
+    }
+  }
+  sums[run][at] = total;
+  barrier();
+  if (run != 0 || column >= 2 * E) return;
+#pragma unroll
+  for (int other = 1; other < RUNS; other++) total += sums[other][at];
+  float* out = column < E ? dweight + column : dbias + column - E;
+  *out += total;
+}
+
+#define BACKWARD(NAME, T, CALL)                                                                  \
+  KERNEL(THREADS)                                                                                \
+  void NAME##_##T(const T* dout, const T* x, const T* weight, const float* mean,                 \
+                  const float* rstd, T* dx, float* partial, i64 M, int E, int blocks) {          \
+    CALL(dout, x, weight, mean, rstd, dx, partial, M, E, blocks);                                \
+  }
+
+#define INSTANTIATE(T)                                                                           \
+  KERNEL(THREADS)                                                                                \
+  void layernorm_forward_wave_##T(const T* x, const T* weight, const T* bias, T* out,            \
+                                  float* mean, float* rstd, i64 M, int E, float epsilon) {       \
+    forward_wave(x, weight, bias, out, mean, rstd, M, E, epsilon);                               \
+  }                                                                                              \
+  KERNEL(THREADS)                                                                                \
+  void layernorm_forward_block_##T(const T* x, const T* weight, const T* bias, T* out,           \
+                                   float* mean, float* rstd, int E, float epsilon) {             \
+    forward_block(x, weight, bias, out, mean, rstd, E, epsilon);                                 \
+  }                                                                                              \
+  BACKWARD(layernorm_backward_1024, T, backward<1>)                                              \
+  BACKWARD(layernorm_backward_2048, T, backward<2>)                                              \
+  BACKWARD(layernorm_backward_long, T, backward_long)
+INSTANTIATE(f32)
+INSTANTIATE(bf16)
+INSTANTIATE(f16)

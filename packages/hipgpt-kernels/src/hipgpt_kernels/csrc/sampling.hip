@@ -1,0 +1,253 @@
+/*
+One id drawn from each row of logits: repetition penalty, temperature, top-k, top-p, min-p, then one
+Philox number. One block a row; the same ids as cpu/sampling.py but for the rounding of float32.
+
+The odd thing: nothing is sorted. Ordered by logit, the larger first and among equals the smaller id
+first, what top-k keeps is the beginning of the row, and so is what top-p keeps; so the filters come
+to one Cut: the logit at which it ends, and the last id among that logit's equals. The logit is found
+digit by digit: its bits, read as an integer that grows with it, are narrowed 16-fold a pass by
+counting (top-k) or weighing (top-p) the logits in 16 bins. Every thread has bins of its own, which
+are added up in fixed order, so there are no atomics here either.
+*/
+
+#include "errors.h"
+#include "philox.h"
+#include "scan.h"
+
+constexpr int THREADS = 512;
+constexpr int WAVES = THREADS / WAVE;
+constexpr int BIN_BITS = 4;
+constexpr int BINS = 1 << BIN_BITS;
+constexpr int NOWHERE = 0x7fffffff;  // larger than any id
+constexpr float INFINITE = __builtin_huge_valf();
+
+// A number that is larger where x is larger; −0 counts as 0. Its inverse is `value_of`.
+DEVICE u32 key_of(float x) {
+  const u32 bits = bit_cast<u32>(x == 0.0f ? 0.0f : x);
+  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+}
+
+DEVICE float value_of(u32 key) {
+  return bit_cast<float>(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+}
+
+// What the filters have left of a row: logits above `key`, and of those equal ids up to `last`.
+struct Cut {
+  u32 key;
+  int last;
+
+  __device__ bool keeps(u32 other, int id) const {
+    return other > key || (other == key && id <= last);
+  }
+};
+
+// A row of penalised logits and how likely they are: weight(x) = exp((x − most) / temperature).
+template <typename T>
+struct Row {
+  const T* logits;
+  int V;
+  float most, lowest;
+  float slope;  // log₂e / temperature
+
+  __device__ float logit(int id) const { return to_float(logits[id]); }
+  __device__ float weight(float x) const { return fast_exp2((x - most) * slope); }
+};
+
+// The block's shared memory, one for all passes.
+struct Scratch {
+  float bins[BINS][THREADS];  // each thread's own
+  double bin_sums[BINS];
+  double segment_sums[THREADS];
+  double total, before;
+  int found;
+};
+
+// First pass: put the penalty on the seen ids, in place; find the extremes and the likeliest id.
+// Keskar et al. 2019, section 4.1. `likeliest` is −1 where some logit is a NaN or none is finite.
+template <typename T>
+DEVICE Row<T> prepare(T* logits, const u8* seen, int V, float penalty, float slope,
+                      int& likeliest) {
+  float most = -INFINITE, lowest = INFINITE;
+  int first = NOWHERE, bad = 0;
+#pragma unroll 4
+  for (int id = thread_index(); id < V; id += THREADS) {
+    float x = to_float(logits[id]);
+    if (x != x || x == INFINITE) bad = 1;
+    if (seen != nullptr && seen[id]) {
+      const T penalised = from_float<T>(x > 0.0f ? x / penalty : x * penalty);
+      logits[id] = penalised;
+      x = to_float(penalised);
+    }
+    if (x > most) {
+      most = x;
+      first = id;
+    }
+    lowest = fminf(lowest, x);
+  }
+  const float block_most = block_max<THREADS>(most);
+  lowest = block_min<THREADS>(lowest);
+  bad = block_max<THREADS>(bad);
+  likeliest = block_min<THREADS>(most == block_most ? first : NOWHERE);
+  if (bad || likeliest == NOWHERE) likeliest = -1;
+  return {logits, V, block_most, lowest, slope};
+}
+
+// The first id at which the running sum of measure(id) exceeds what threshold(total) says; NOWHERE
+// where none does. The row is cut into at most THREADS segments whose sums are found first; then one
+// wave walks through the segment that holds the place.
+template <typename Measure, typename Threshold>
+DEVICE int locate(Scratch& scratch, int V, Measure measure, Threshold threshold) {
+  const int length = ceil_div(ceil_div(V, THREADS), WAVE) * WAVE;  // of a segment, whole waves
+  const int segments = ceil_div(V, length);
+  scratch.segment_sums[thread_index()] = 0.0;
+  barrier();
+  for (int segment = wave_index(); segment < segments; segment += WAVES) {
+    const int start = segment * length, stop = minimum(V, start + length);
+    double sum = 0.0;
+    for (int id = start + lane(); id < stop; id += WAVE) sum += measure(id);
+    sum = wave_sum(sum);
+    if (lane() == 0) scratch.segment_sums[segment] = sum;
+  }
+  barrier();
+  const double own = scratch.segment_sums[thread_index()];
+  const double running = block_running_sum<THREADS>(own);
+  if (thread_index() == THREADS - 1) scratch.total = running;
+  barrier();
+  const double limit = threshold(scratch.total);
+  const int segment = block_min<THREADS>(running > limit ? thread_index() : NOWHERE);
+  if (segment == NOWHERE) return NOWHERE;
+  if (thread_index() == segment) scratch.before = running - own;
+  barrier();
+  if (wave_index() == 0) {
+    double sum = scratch.before;
+    int place = NOWHERE, last = NOWHERE;
+    const int start = segment * length, stop = minimum(V, start + length);
+    for (int first = start; first < stop && place == NOWHERE; first += WAVE) {
+      const int id = first + lane();
+      const double value = id < stop ? measure(id) : 0.0;
+      const double reached = sum + wave_running_sum(value);
+      const int here = value > 0.0 && reached > limit ? id : NOWHERE;
+      const int positive = wave_max(value > 0.0 ? id : -1);
+      place = wave_min(here);
+      if (positive >= 0) last = positive;
+      sum = shuffle(reached, WAVE - 1);
+    }
+    // Rounding may let the walk end just short of the limit that the segment's sum reached.
+    if (lane() == 0) scratch.found = place == NOWHERE ? last : place;
+  }
+  barrier();
+  const int result = scratch.found;
+  barrier();
+  return result;
+}
+
+// Where the row ends, ordered as above, when the sum of measure(x) over what comes before an id must
+// stay below `target`. Only what `cut` keeps counts.
+template <typename T, typename Measure>
+DEVICE Cut narrow(Scratch& scratch, const Row<T>& row, Cut cut, double target, Measure measure) {
+  auto& bins = scratch.bins;
+  auto& sums = scratch.bin_sums;
+  u32 low = key_of(row.lowest), high = key_of(row.most);
+  double above = 0.0;  // the sum over logits beyond `high`
+  while (low < high) {
+    int shift = 0;
+    while ((high - low) >> shift >= BINS) shift++;
+#pragma unroll
+    for (int bin = 0; bin < BINS; bin++) bins[bin][thread_index()] = 0.0f;
+#pragma unroll 4
+    for (int id = thread_index(); id < row.V; id += THREADS) {
+      const float x = row.logit(id);
+      const u32 key = key_of(x);
+      if (key >= low && key <= high && cut.keeps(key, id)) {
+        bins[(key - low) >> shift][thread_index()] += measure(x);
+      }
+    }
+    barrier();
+    for (int bin = wave_index(); bin < BINS; bin += WAVES) {
+      double sum = 0.0;
+      for (int i = lane(); i < THREADS; i += WAVE) sum += static_cast<double>(bins[bin][i]);
+      sum = wave_sum(sum);
+      if (lane() == 0) sums[bin] = sum;
+    }
+    barrier();
+    int bin = BINS - 1;
+    while (bin > 0 && above + sums[bin] < target) above += sums[bin--];
+    low += static_cast<u32>(bin) << shift;
+    high = minimum(high, low + ((1u << shift) - 1));
+    barrier();  // sums are read
+  }
+  // Of the equals of this logit the first `allowed` stay, at least one.
+  const double each = static_cast<double>(measure(value_of(low)));
+  const double allowed = maximum(1.0, __builtin_ceil((target - above) / each));  // ∞ where each = 0
+  const auto is_equal = [&](int id) {
+    return key_of(row.logit(id)) == low && cut.keeps(low, id) ? 1.0 : 0.0;
+  };
+  const int last = locate(scratch, row.V, is_equal, [&](double) { return allowed - 0.5; });
+  return {low, last};
+}
+
+template <typename T>
+DEVICE void sample(T* logits,  // (B, V), the seen ids' are penalised in place
+                   u8* seen,   // (B, V) or null; the drawn id is set
+                   int* out,   // (B,)
+                   int V,
+                   float slope,       // log₂e / temperature, at most the largest float; < 0: greedy
+                   int top_k,         // 0: all
+                   double top_p,      // 1: all
+                   float min_p,       // 0: all
+                   float penalty,     // 1: none
+                   u64 seed, u64 position,
+                   const u64* position_pointer,  // read instead of position where not null
+                   i64* errors) {
+  SHARED Scratch scratch;
+  const i64 b = block_index();
+  if (seen != nullptr) seen += b * V;
+  int likeliest;
+  const Row<T> row =
+      prepare(logits + b * V, penalty != 1.0f ? seen : nullptr, V, penalty, slope, likeliest);
+  int id = likeliest;
+  if (likeliest < 0) {
+    if (thread_index() == 0) report(errors, SAMPLE_NOT_FINITE, b, 0);
+    id = 0;
+  } else if (slope >= 0.0f && top_k != 1) {
+    Cut cut{0, NOWHERE};
+    if (top_k > 0 && top_k < V) {
+      cut = narrow(scratch, row, cut, static_cast<double>(top_k), [](float) { return 1.0f; });
+    }
+    const auto kept_weight = [&](int other) -> double {
+      const float x = row.logit(other);
+      return cut.keeps(key_of(x), other) ? static_cast<double>(row.weight(x)) : 0.0;
+    };
+    if (top_p < 1.0) {
+      double total = 0.0;
+      for (int other = thread_index(); other < V; other += THREADS) total += kept_weight(other);
+      total = block_sum<THREADS>(total);
+      cut = narrow(scratch, row, cut, top_p * total, [&](float x) { return row.weight(x); });
+    }
+    if (position_pointer != nullptr) position = *position_pointer;
+    const double u = philox_uniform(static_cast<u64>(b), seed, position);
+    id = locate(
+        scratch, V,
+        [&](int other) {
+          const double weight = kept_weight(other);
+          return weight >= static_cast<double>(min_p) ? weight : 0.0;  // the likeliest weighs 1
+        },
+        [&](double total) { return u * total; });
+  }
+  if (thread_index() == 0) {
+    out[b] = id;
+    if (seen != nullptr) seen[id] = 1;
+  }
+}
+
+#define INSTANTIATE(T)                                                                           \
+  KERNEL(THREADS)                                                                                \
+  void sample_##T(T* logits, u8* seen, int* out, int V, float slope, int top_k, double top_p,    \
+                  float min_p, float penalty, u64 seed, u64 position,                            \
+                  const u64* position_pointer, i64* errors) {                                    \
+    sample(logits, seen, out, V, slope, top_k, top_p, min_p, penalty, seed, position,            \
+           position_pointer, errors);                                                            \
+  }
+INSTANTIATE(f32)
+INSTANTIATE(bf16)
+INSTANTIATE(f16)
