@@ -153,3 +153,16 @@ def test_read_text_keeps_the_borders(tmp_path):
     (tmp_path / "f" / "1").write_text("one")
     (tmp_path / "f" / "2").write_text("two")
     assert read_text("f") == f"one{END_OF_TEXT}two"
+
+
+def test_read_text_of_a_file_is_the_file(tmp_path):
+    """Also where it ends with the marker, or holds white space alone between two."""
+    text = f"one{END_OF_TEXT} {END_OF_TEXT}two\r\n{END_OF_TEXT}"
+    (tmp_path / "a.txt").write_bytes(text.encode())
+    assert read_text("a.txt") == text
+
+
+def test_no_standard_input_at_all(monkeypatch):
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UserError, match="there is no standard input"):
+        open_corpus("-")

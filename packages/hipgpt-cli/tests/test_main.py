@@ -111,3 +111,12 @@ def test_modules_run_as_a_program():
     )
     assert done.returncode == 2
     assert done.stderr.startswith("Error: no such command: nonsense")
+
+
+def test_a_character_that_the_output_cannot_show(process, monkeypatch):
+    """Output in a small character set loses a character, not the program."""
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii:strict")
+    made = process("info", "--dim", "64")
+    out, errors = made.communicate(timeout=60)
+    assert made.returncode == 0, errors
+    assert b"V?E" in out

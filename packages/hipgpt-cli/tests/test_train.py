@@ -256,3 +256,21 @@ def test_a_run_name_that_is_a_file(run, text, tmp_path, tiny):
     result = run("train", "--data", text, "--run-name", "r", *tiny)
     assert result.exit_code == 1
     assert "is a file; a run needs a folder" in result.stderr
+
+
+def test_a_training_that_diverges(run, text, tiny, tmp_path):
+    """Infinite gradients end in a sentence about what to change, and leave nothing."""
+    wild = ["--lr", "1e6", "--clip", "0", "--steps", "100", "--ckpt-every", "0"]
+    result = run("train", "--data", text, *tiny, *wild)
+    assert result.exit_code == 1
+    assert "lower --lr" in result.stderr
+    assert "nothing of this run is kept" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_text_in_one_line(run, tiny, tmp_path):
+    """The sample finds a prompt even where no line begins."""
+    (tmp_path / "line.txt").write_text("word " * 2000)
+    result = run("train", "--data", "line.txt", *tiny)
+    assert result.exit_code == 0
+    assert 'Sample     after "word word' in result.stdout

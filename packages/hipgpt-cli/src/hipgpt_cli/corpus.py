@@ -118,13 +118,15 @@ def open_corpus(source: str) -> Corpus:
 
 
 def read_text(source: str) -> str:
-    """All of a corpus as one string, <|endoftext|> between documents."""
-    documents = [""]
-    for text, last in open_corpus(source).parts():
-        documents[-1] += text
-        if last:
-            documents.append("")
-    return END_OF_TEXT.join(documents[:-1])
+    """All of a corpus as one string: a file as it is, a folder with <|endoftext|> between files."""
+    corpus = open_corpus(source)
+    if corpus.text is not None:
+        return corpus.text
+    texts = []
+    for file in corpus.files:
+        with file.open("rb") as stream:
+            texts.append("".join(_decoded(stream, str(file))))
+    return END_OF_TEXT.join(texts)
 
 
 def _file(path: Path) -> Corpus:
@@ -176,8 +178,9 @@ def _standard_library() -> Corpus:
 
 
 def _standard_input() -> Corpus:
-    parts = list(_decoded(sys.stdin.buffer, "standard input"))
-    text = "".join(parts)
+    if sys.stdin is None:
+        raise UserError("there is no standard input; --data - needs text there")
+    text = "".join(_decoded(sys.stdin.buffer, "standard input"))
     if not text.strip():
         raise UserError("standard input is empty; --data - needs text there")
     size = len(text.encode("utf-8"))

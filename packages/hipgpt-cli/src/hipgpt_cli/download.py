@@ -63,7 +63,8 @@ def _download(url: str, limit: int) -> bytes:
         with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - our constant
             data: bytes = answer.read(limit + 1)
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
+        reason = getattr(error, "reason", None) or error  # urllib wraps the real one
+        reason = getattr(reason, "strerror", None) or reason
         raise UserError(
             f"Tiny Shakespeare could not be downloaded ({reason}); --data stdlib needs no network, "
             f"or save {url} elsewhere and give --data FILE"

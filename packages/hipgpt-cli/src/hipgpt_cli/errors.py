@@ -10,7 +10,6 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import traceback
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
@@ -62,6 +61,8 @@ def _report(error: BaseException) -> int:
         _silence(sys.stdout)
         return 1
     if os.environ.get("HIPGPT_DEBUG", "") not in {"", "0"}:
+        import traceback
+
         traceback.print_exception(error)
     sentence, status = describe(error)
     _say(sentence)

@@ -87,7 +87,7 @@ class Fit:
         """Train.
 
         Raises:
-            UserError: the disk is full; the sentence says what was kept.
+            UserError: the disk is full, or the training diverged; the sentence says what was kept.
             StoppedError: a second signal came.
         """
         try:
@@ -95,6 +95,11 @@ class Fit:
                 return self._train()
         except StoppedError as error:
             raise StoppedError(error.signal, f"Stopped at once; {self._kept()}.") from None
+        except FloatingPointError as error:
+            raise UserError(
+                "the training has diverged, its gradients are no longer finite: a new run wants a "
+                f"lower --lr, a longer --warmup-steps or a smaller --clip; {self._kept()}"
+            ) from error
         except OSError as error:
             if error.errno not in FULL:
                 raise

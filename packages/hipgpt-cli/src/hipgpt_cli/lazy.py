@@ -6,7 +6,6 @@ module, because reading it there would mean importing the module (a test holds t
 
 from __future__ import annotations
 
-import difflib
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +66,8 @@ class LazyGroup(click.Group):
         """As click's, with the nearest names where there is no such command."""
         name = args[0]
         if name not in self.summaries and not name.startswith("-"):
+            import difflib
+
             near = difflib.get_close_matches(name, self.summaries)
             meant = f"did you mean {' or '.join(near)}?" if near else f"there are {self._names()}."
             raise click.UsageError(f"no such command: {name}; {meant}", ctx)

@@ -5,6 +5,9 @@ The odd thing: this file names the commands and does not import them (see `lazy.
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 
 from hipgpt_cli import __version__
@@ -34,4 +37,8 @@ def cli() -> None:
 
 def main() -> None:
     """The command `hipgpt`."""
+    for stream in (sys.stdout, sys.stderr):
+        # A character that the terminal cannot show must not end a training.
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
     cli(prog_name="hipgpt")

@@ -136,7 +136,8 @@ def set_up(ctx: click.Context, params: dict[str, Any], start: Start) -> Inputs:
         run = _branch(ctx, source, Path(params["runs_dir"]), params["run_name"])
     tokens = Path(start.config.get("tokens_path") or run.tokens)
     info = read_info(tokens)
-    if info is None or info.tokenizer != tokenizer.fingerprint:
+    made_from = (start.config.get("text_sha256"), tokenizer.fingerprint)
+    if info is None or (info.text_sha256, info.tokenizer) != made_from:
         info = _encode_again(tokens, start.config, tokenizer)
     return Inputs(run, tokenizer, tokens, info)
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import shlex
 import sys
-from typing import Any
 
 import click
 
@@ -59,10 +58,10 @@ def bold(text: str) -> str:
     return click.style(text, bold=True)
 
 
-def is_terminal(of: Any = None) -> bool:
-    """Whether a person is at the other end of a stream; None is standard output."""
+def is_terminal(name: str = "stdout") -> bool:
+    """Whether a person is at the other end of sys.stdout (or sys.stdin, sys.stderr)."""
     try:
-        return bool((of or sys.stdout).isatty())
+        return bool(getattr(sys, name).isatty())
     except (AttributeError, ValueError):  # there is no such stream, or it is closed
         return False
 

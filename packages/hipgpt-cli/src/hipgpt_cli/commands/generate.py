@@ -138,7 +138,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     if "" in params["stops"]:
         raise click.BadParameter("a stop string must not be empty", ctx, param_hint="--stop")
     prompt = params["prompt"]
-    asking = prompt is None and say.is_terminal(of=sys.stdin)
+    asking = prompt is None and say.is_terminal("stdin")
     if prompt is None and not asking:
         prompt = _read_prompt(ctx)
 
@@ -170,7 +170,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 def _read_prompt(ctx: click.Context) -> str:
     """The prompt that came through standard input, less the newline that ends a line of a shell."""
     try:
-        text = sys.stdin.buffer.read().decode("utf-8")
+        text = sys.stdin.buffer.read().decode("utf-8") if sys.stdin else ""
     except UnicodeDecodeError as error:
         raise click.UsageError(
             f"the prompt on standard input is not UTF-8 text: {error.reason}", ctx
@@ -211,7 +211,7 @@ def _say_settings(trained: Trained, sampling: SamplingConfig, device: str) -> No
 
 def _say_prompt(prompt: str) -> None:
     """Show the prompt; on a terminal the text follows it in the same line."""
-    if say.is_terminal() and say.is_terminal(of=sys.stderr):
+    if say.is_terminal() and say.is_terminal("stderr"):
         say.line(err=True)
         say.piece(say.bold(prompt), err=True)
     else:

@@ -166,7 +166,8 @@ def _train(ready: Session, params: dict[str, Any], interrupts: Interrupts) -> No
     say.fact("Trained", f"{human.count(trainer.step - begun)} steps in {seconds}")
     say.fact("Saved", _describe_file(outcome.checkpoint))
     prompt = say_sample(trainer, ready.tokenizer)
-    say.next_command("hipgpt", "generate", *_where(params), "--prompt", prompt)
+    start_with = ("--prompt", prompt) if prompt else ()
+    say.next_command("hipgpt", "generate", *_where(params), *start_with)
 
 
 def _how_to_go_on(outcome: Outcome, trainer: Trainer, params: dict[str, Any]) -> str:
