@@ -1,0 +1,230 @@
+"""The GPU backend: memory, the stream, the functions of the code objects, and the ops bound to them.
+
+An op is a function of the backend in ops/<op>.py. The odd thing: it may be given the arrays of any
+library that speaks DLPack or the CUDA array interface; `bind` turns them into DeviceArrays that
+share their memory before the op sees them, and gives back the caller's own `out`.
+"""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import functools
+import importlib
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hipgpt_kernels import checks
+from hipgpt_kernels.backend import Array, Backend
+from hipgpt_kernels.hip import driver
+from hipgpt_kernels.hip.array import DeviceArray
+from hipgpt_kernels.hip.code import CodeObjects
+from hipgpt_kernels.hip.dtypes import as_dtype, bfloat16, decode, encode, host_dtype
+from hipgpt_kernels.hip.exchange import as_device_array
+from hipgpt_kernels.hip.memory import Pool
+from hipgpt_kernels.hip.ops import basic
+from hipgpt_kernels.hip.staging import Staging
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PLAIN = (DeviceArray, int, float, str, bool, type(None), tuple)
+"""Arguments that an op takes as they are."""
+
+
+def bind(function: Any) -> Any:
+    """Make a method of an op: its first argument becomes the backend, its arrays DeviceArrays."""
+
+    @functools.wraps(function)
+    def method(self: HipBackend, *args: Any, **keywords: Any) -> Any:
+        out = keywords.get("out")
+        args = tuple(self.adopt(one) for one in args)
+        keywords = {name: self.adopt(one) for name, one in keywords.items()}
+        result = function(self, *args, **keywords)
+        return out if out is not None and result is keywords.get("out") else result
+
+    return method
+
+
+class HipBackend(Backend):
+    """GPT operations on one GPU, in float32, bfloat16 and float16.
+
+    Everything is given to one stream and done in order. A backend belongs to one thread at a time.
+
+    Raises:
+        UnavailableError: there is no such GPU, or no way to drive it.
+    """
+
+    name = "hip"
+
+    def __init__(self, index: int = 0) -> None:
+        self.device = driver.find_device(index)
+        self.stream = driver.Stream(self.device)
+        self.pool = Pool(self.device)
+        self.code = CodeObjects(self.device)
+        self.function = self.code.function
+        """Kernel by file and name, for `Kernel.launch`."""
+        self._staging: Staging | None = None
+        runtime = "CUDA through HIP" if self.device.nvidia else "HIP"
+        self.description = (
+            f"{self.device.name} ({self.device.architecture}), "
+            f"{self.device.memory / 2**30:.0f} GiB, {runtime}"
+        )
+
+    def adopt(self, value: Any) -> Any:
+        """A foreign array as a DeviceArray that shares its memory; anything else as it is."""
+        if isinstance(value, PLAIN):
+            return value
+        if hasattr(value, "__dlpack_device__") or hasattr(value, "__cuda_array_interface__"):
+            if isinstance(value, np.generic):
+                return value
+            return as_device_array(value, self.stream)
+        return value
+
+    @property
+    def staging(self) -> Staging:
+        """Page-locked memory for copies, taken when it is first needed."""
+        if self._staging is None:
+            self._staging = Staging(self.stream)
+        return self._staging
+
+    # --- memory -------------------------------------------------------------------------------
+
+    def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> DeviceArray:
+        """See `Backend.empty`. The memory begins on a boundary of 256 bytes or more."""
+        dtype = as_dtype(dtype)
+        shape = tuple(int(size) for size in shape)
+        if any(size < 0 for size in shape):
+            raise ValueError(f"empty: shape is {shape}, expected sizes of 0 or more")
+        block = self.pool.take(math.prod(shape) * dtype.itemsize)
+        return DeviceArray(block, block.pointer, shape, dtype, self.stream)
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any = np.float32) -> DeviceArray:
+        """See `Backend.zeros`."""
+        array = self.empty(shape, dtype)
+        if array.size:
+            self.stream.set_bytes(array.pointer, 0, array.nbytes)
+        return array
+
+    def from_numpy(self, array: np.ndarray, dtype: Any = None) -> DeviceArray:
+        """See `Backend.from_numpy`. `dtype` converts on the way: bfloat16 is not NumPy's."""
+        values = np.asarray(array)
+        dtype = values.dtype if dtype is None else as_dtype(dtype)
+        result = self.empty(values.shape, dtype)
+        self._upload(result, values)
+        return result
+
+    def _upload(self, destination: DeviceArray, values: np.ndarray) -> None:
+        """Copy a NumPy array into a contiguous device array of the same shape."""
+        raw = encode(values, destination.dtype)
+        if raw.size:
+            self.staging.to_device(destination.pointer, raw.ctypes.data, raw.nbytes)
+
+    def to_numpy(self, array: Array) -> np.ndarray:
+        """See `Backend.to_numpy`. A bfloat16 array comes as float32, which holds its values."""
+        source = as_device_array(array, self.stream)
+        if not source.contiguous:
+            compact = self.empty(source.shape, source.dtype)
+            basic.copy(self, compact, source)
+            source = compact
+        stored = np.uint16 if source.dtype == bfloat16 else source.dtype
+        raw = np.empty(source.shape, stored)
+        if raw.size:
+            self.staging.to_host(raw.ctypes.data, source.pointer, raw.nbytes)
+        return decode(raw, source.dtype)
+
+    def copy(self, destination: Array, source: Array) -> None:
+        """See `Backend.copy`. A bfloat16 array and a float32 NumPy array count as equal in dtype."""
+        if isinstance(destination, np.ndarray) and isinstance(source, np.ndarray):
+            raise TypeError("copy: both arrays are NumPy's, expected one on the GPU at least")
+        for one, other in ((destination, source), (source, destination)):
+            if isinstance(one, np.ndarray):
+                checks.dtype("copy", "the NumPy array", one, host_dtype(self.adopt(other).dtype))
+        if isinstance(destination, np.ndarray):
+            device = as_device_array(source, self.stream)
+            checks.shape("copy", "source", device, destination.shape, "destination's shape")
+            destination[...] = self.to_numpy(device)
+            return
+        target = as_device_array(destination, self.stream)
+        checks.shape("copy", "source", source, target.shape, "destination's shape")
+        if isinstance(source, np.ndarray):
+            if target.contiguous:
+                self._upload(target, source)
+                return
+            source = self.from_numpy(source, target.dtype)
+        basic.copy(self, target, as_device_array(source, self.stream))
+
+    def synchronize(self) -> None:
+        """See `Backend.synchronize`."""
+        self.stream.synchronize()
+
+    def memory_info(self) -> tuple[int, int]:
+        """See `Backend.memory_info`."""
+        return self.pool.memory_info()
+
+    @contextlib.contextmanager
+    def capture(self) -> Iterator[driver.Graph]:
+        """Ops inside are not done but become a graph, which `launch` does as one.
+
+        Arrays that are made inside live as long as the graph. Nothing inside may wait for the
+        device: no to_numpy, no synchronize, no copy from or to NumPy.
+        """
+        with self.stream.capture() as graph:
+            self.pool.kept = graph.kept
+            try:
+                yield graph
+            finally:
+                self.pool.kept = None
+
+    fill = bind(basic.fill)
+    convert = bind(basic.convert)
+    add = bind(basic.add)
+    mean = bind(basic.mean)
+
+
+def bind_ops() -> list[str]:
+    """Bind every op of the contract that ops/ has; return the names of those that it has not."""
+    missing = []
+    for stem, names in OPS.items():
+        try:
+            module = importlib.import_module(f"hipgpt_kernels.hip.ops.{stem}")
+        except ModuleNotFoundError:
+            missing.extend(names)
+            continue
+        for op in names:
+            if hasattr(module, op):
+                setattr(HipBackend, op, bind(getattr(module, op)))
+            else:
+                missing.append(op)
+    for op in missing:
+        setattr(HipBackend, op, absent(op))
+    abc.update_abstractmethods(HipBackend)
+    return missing
+
+
+def absent(op: str) -> Any:
+    """The method of an op that has no kernel."""
+
+    def method(self: HipBackend, *args: Any, **keywords: Any) -> Any:  # noqa: ARG001
+        raise TypeError(f"{op}: this version of hipgpt-kernels has no GPU kernel for it")
+
+    return method
+
+
+OPS = {
+    "embedding": ("gather_batch", "embedding_forward", "embedding_backward"),
+    "linear": ("linear_forward", "linear_backward_input", "linear_backward_weight"),
+    "activation": ("activation_forward", "activation_backward"),
+    "layernorm": ("layernorm_forward", "layernorm_backward"),
+    "attention": ("attention_forward", "attention_backward", "attention_cached"),
+    "dropout": ("dropout_forward",),
+    "cross_entropy": ("cross_entropy_forward", "cross_entropy_forward_backward"),
+    "adamw": ("gradient_norm", "adamw_step"),
+    "sampling": ("sample",),
+}
+"""The contract's ops by file."""
+
+MISSING = bind_ops()
+"""Ops without a kernel."""

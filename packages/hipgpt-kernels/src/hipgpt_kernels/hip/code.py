@@ -1,0 +1,161 @@
+"""The code object of a kernel for a GPU: built ahead, else from the cache, else compiled now.
+
+A code object that was built ahead counts only if the sources have not changed since (a wheel carries
+both; in a checkout they drift apart). The odd thing: the first kernel that has to be compiled brings
+all the others with it, at once, since a program that needs one will need the rest.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hipgpt_kernels.hip import build, cache, driver
+from hipgpt_kernels.hip.runtime import UnavailableError
+
+if TYPE_CHECKING:
+    from hipgpt_kernels.hip.driver import Device
+
+GENERIC = {"gfx103": "gfx10-3-generic", "gfx11": "gfx11-generic", "gfx12": "gfx12-generic"}
+"""Families whose code runs on every member, by how the architecture's name begins."""
+
+
+class CodeError(RuntimeError):
+    """There is no code object for this GPU and none can be made."""
+
+
+def candidates(architecture: str) -> list[str]:
+    """Architectures whose code this one runs, best first.
+
+    NVIDIA's runs on every later chip of the same generation: sm_80 code on an sm_89.
+    """
+    if build.is_nvidia(architecture):
+        number = int(architecture.removeprefix("sm_"))
+        # sm_90 is compiled as sm_90a, which no other chip runs; it is its own generation anyway.
+        return [f"sm_{older}" for older in range(number, number // 10 * 10 - 1, -1)]
+    names = [name for start, name in GENERIC.items() if architecture.startswith(start)]
+    return [architecture, *names]
+
+
+class CodeObjects:
+    """The loaded kernels of one device."""
+
+    def __init__(self, device: Device) -> None:
+        self.device = device
+        self._modules: dict[str, driver.Module] = {}
+        self._functions: dict[tuple[str, str], Any] = {}
+        self._compiled: dict[str, bytes] = {}
+
+    def function(self, stem: str, name: str) -> Any:
+        """A kernel of csrc/<stem>.hip, loaded at its first use.
+
+        Raises:
+            CodeError: there is no code object for this GPU, and none could be compiled.
+        """
+        key = (stem, name)
+        function = self._functions.get(key)
+        if function is None:
+            if stem not in self._modules:
+                self._modules[stem] = driver.Module(self.device, self.image(stem))
+            function = self._functions[key] = self._modules[stem].function(name)
+        return function
+
+    def image(self, stem: str) -> bytes:
+        """The bytes of a code object.
+
+        Raises:
+            CodeError: as `function`.
+        """
+        found = self._find(stem)
+        if found is None:
+            self._compile_missing(stem)
+            found = self._compiled[stem]
+        return found
+
+    def _find(self, stem: str) -> bytes | None:
+        """Built ahead from these very sources, or cached."""
+        if stem in self._compiled:
+            return self._compiled[stem]
+        manifest, wanted = build.read_manifest(), build.source_hash(stem)
+        for architecture in candidates(self.device.architecture):
+            path = build.code_path(build.CODE, architecture, stem)
+            if manifest.get(path.relative_to(build.CODE).as_posix()) == wanted and path.exists():
+                return path.read_bytes()
+        return cache.read(cache_name(self.device.architecture, stem))
+
+    def _compile_missing(self, wanted: str) -> None:
+        """Compile every kernel that is neither built ahead nor cached; keep them in the cache."""
+        missing = [stem for stem in build.stems() if stem == wanted or self._find(stem) is None]
+        with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+            jobs = {stem: pool.submit(compile_now, self.device, stem) for stem in missing}
+        # The one that was asked for says why it failed; the others get their turn when needed.
+        for stem, job in jobs.items():
+            if stem == wanted or job.exception() is None:
+                self._compiled[stem] = job.result()
+                cache.write(cache_name(self.device.architecture, stem), self._compiled[stem])
+
+
+def compiler_name(architecture: str) -> str:
+    """Which compiler would be used, with its version: part of the cache's key."""
+    try:
+        compiler = build.compiler_for(architecture)
+    except build.CompilerError:
+        return "hiprtc"
+    return f"{compiler} {build.compiler_version(compiler)}"
+
+
+def cache_name(architecture: str, stem: str) -> str:
+    """The cache's file for a kernel: its sources, the architecture, the compiler and its flags."""
+    command = build.compile_command(
+        compiler_name(architecture), architecture, stem, Path("out")
+    )
+    words = [word for word in command if str(build.SOURCES) not in word]  # wherever it lies
+    key = "\0".join([build.source_hash(stem), *words])
+    return f"{stem}-{architecture}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"
+
+
+def compile_now(device: Device, stem: str) -> bytes:
+    """Compile one kernel for a device with a compiler that is here, else with hiprtc.
+
+    Raises:
+        CodeError: there is no compiler, or it failed; the message holds its own words.
+    """
+    architecture = device.architecture
+    try:
+        build.compiler_for(architecture)
+    except build.CompilerError as no_compiler:
+        if device.nvidia:
+            raise CodeError(without_compiler(device, stem, str(no_compiler))) from no_compiler
+        return compile_with_hiprtc(device, stem, str(no_compiler))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder, "code")
+        try:
+            build.compile_kernel(architecture, stem, path)
+        except build.CompilerError as error:
+            raise CodeError(f"{stem}.hip does not compile for {architecture}:\n{error}") from error
+        return path.read_bytes()
+
+
+def compile_with_hiprtc(device: Device, stem: str, no_compiler: str) -> bytes:
+    """Compile with the compiler that comes with the HIP runtime."""
+    headers = {path.name: path.read_text("utf-8") for path in sorted(build.SOURCES.glob("*.h"))}
+    source = (build.SOURCES / f"{stem}.hip").read_text("utf-8")
+    options = [f"--offload-arch={device.target}", "-O3", "-std=c++17", "-ffp-contract=fast"]
+    try:
+        return driver.compile_with_hiprtc(source, f"{stem}.hip", headers, options)
+    except UnavailableError as error:
+        raise CodeError(without_compiler(device, stem, f"{no_compiler}; {error}")) from error
+    except RuntimeError as error:
+        raise CodeError(f"{stem}.hip does not compile with hiprtc:\n{error}") from error
+
+
+def without_compiler(device: Device, stem: str, reason: str) -> str:
+    """The sentence for a GPU that has neither a code object nor a compiler."""
+    return (
+        f"this installation has no {stem} kernels for {device.architecture} ({device.name}) and "
+        f"cannot compile them: {reason}"
+    )

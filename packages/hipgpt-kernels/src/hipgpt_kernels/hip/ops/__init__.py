@@ -1,0 +1,1 @@
+"""One file an op: check the arguments, choose the tile, launch."""

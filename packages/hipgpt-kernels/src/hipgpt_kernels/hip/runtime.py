@@ -1,0 +1,97 @@
+"""Which libamdhip64.so is used: ROCm's where there is one, else our own over the CUDA driver.
+
+hip-python opens the library by its bare name when it finds no ROCm. The odd thing: a library of the
+same SONAME that is already loaded is then what it gets, so loading ours first is all it takes.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import importlib.util
+import os
+from pathlib import Path
+
+from hipgpt_kernels.hip import build, cache
+
+CUDA_DRIVER = "libcuda.so.1"
+
+
+class UnavailableError(RuntimeError):
+    """No GPU can be used; the message says why and what to do.
+
+    Attributes:
+        reason: "no-hip-python", "no-library", "no-bridge", "broken-driver", "no-device",
+            "no-such-device", "unsupported-device" or "no-compiler".
+    """
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def has_rocm() -> bool:
+    """Would hip-python find a HIP runtime (or is one loaded already)?"""
+    if importlib.util.find_spec("rocm_sdk") is not None:
+        return True
+    for root in (os.environ.get("ROCM_PATH"), os.environ.get("ROCM_HOME"), "/opt/rocm"):
+        if root and Path(root, "lib", "libamdhip64.so").exists():
+            return True
+    return loads("libamdhip64.so")
+
+
+def loads(name: str) -> bool:
+    """Does the dynamic loader find this library?"""
+    try:
+        ctypes.CDLL(name)
+    except OSError:
+        return False
+    return True
+
+
+@functools.cache
+def prepare_library() -> Path | None:
+    """See to it that hip-python will find a runtime; return our own where it is needed.
+
+    Raises:
+        UnavailableError: there is neither ROCm nor a CUDA driver, or ours is not built and there is
+            no compiler to build it.
+    """
+    if importlib.util.find_spec("rocm") is None:
+        raise UnavailableError(
+            "no-hip-python", "hip-python is not installed; install it with: pip install hip-python"
+        )
+    if has_rocm():
+        return None
+    if not loads(CUDA_DRIVER):
+        raise UnavailableError(
+            "no-library",
+            "there is no GPU driver: neither ROCm's libamdhip64.so nor CUDA's libcuda.so.1 can be "
+            "loaded; install ROCm or the NVIDIA driver",
+        )
+    path = find_bridge()
+    ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    return path
+
+
+def find_bridge() -> Path:
+    """Our libamdhip64.so over the CUDA driver: built ahead, else built once in the user's cache.
+
+    Raises:
+        UnavailableError: it was not built, and there is no compiler.
+    """
+    ahead, wanted = build.CODE / build.BRIDGE, build.bridge_hash()
+    if build.read_manifest().get(build.BRIDGE.as_posix()) == wanted and ahead.exists():
+        return ahead
+    path = cache.cache_directory() / f"bridge-{wanted[:32]}" / build.BRIDGE.name
+    if path.exists():
+        return path
+    try:
+        build.compile_bridge(path)
+    except (build.CompilerError, OSError) as error:
+        raise UnavailableError(
+            "no-bridge",
+            "there is a CUDA driver, but the library that drives it was not built and cannot be: "
+            f"{error}",
+        ) from error
+    return path
