@@ -19,7 +19,7 @@ def out_shape(x, activation):
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("shape", SHAPES)
 def test_forward_and_backward(backend, rng, activation, shape):
-    x = 3 * normal(rng, *shape)
+    x = normal(rng, *shape)
     dout = normal(rng, *out_shape(x, activation))
     device_dout, device_x = on_device(backend, dout, x)
     out = result_both_ways(
@@ -34,6 +34,19 @@ def test_forward_and_backward(backend, rng, activation, shape):
     assert_exact(dx, reference.activation_backward, dout, x, activation)
     assert_same_bits(backend.to_numpy(device_x), x)
     assert_same_bits(backend.to_numpy(device_dout), dout)
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_the_whole_curve(backend, activation):
+    """Every part of [−12, 12], where the slope of gelu turns on what tanh leaves of 1."""
+    curve = np.linspace(-12, 12, 20_000, dtype=np.float32)
+    x = np.concatenate([curve, np.ones_like(curve)]) if activation == "swiglu" else curve
+    dout = np.ones_like(curve)
+    device_dout, device_x = on_device(backend, dout, x)
+    out = backend.activation_forward(device_x, activation)
+    dx = backend.activation_backward(device_dout, device_x, activation)
+    assert_exact(backend.to_numpy(out), reference.activation_forward, x, activation)
+    assert_exact(backend.to_numpy(dx), reference.activation_backward, dout, x, activation)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

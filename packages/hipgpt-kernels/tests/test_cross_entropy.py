@@ -81,6 +81,18 @@ def test_gradient_rows_sum_to_zero(backend, rng):
     np.testing.assert_allclose(gradient.sum(axis=1, dtype=np.float64), 0, atol=1e-6)
 
 
+@pytest.mark.parametrize("V", [1000, 50_257])
+def test_probabilities_keep_their_digits(backend, rng, V):
+    """Beside the target the gradient is scale · p: as exact as the sum of V exponentials."""
+    logits, targets = normal(rng, 3, V), np.zeros(3, np.int32)
+    *_, gradient = run_both(backend, logits, targets, scale=1.0)
+
+    def formula(logits):
+        return reference.cross_entropy_backward(logits, targets, 1.0)[:, 1:]
+
+    assert_exact(gradient[:, 1:], formula, logits)
+
+
 @pytest.mark.parametrize("pattern", ["equal", "one high", "one low", "alternating", "target low"])
 @pytest.mark.parametrize("V", [2, 7, 1000])
 def test_extreme_logits(backend, pattern, V):
