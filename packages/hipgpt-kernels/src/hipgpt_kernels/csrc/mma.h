@@ -70,18 +70,19 @@ struct Padded {
 };
 
 // LDS rows of WIDTH elements without padding: 16-byte piece p of row i lies at p ^ f(i), so that
-// eight rows read at one p, or one row of every eight written at one p, meet every bank once.
-template <class T, int WIDTH>
+// eight rows read at one p meet every bank once. With STRIDED the same holds for eight rows at
+// distance eight, which is how a tile is written that is transposed on the way.
+template <class T, int WIDTH, bool STRIDED = true>
 struct Swizzled {
-  static constexpr int PIECE = 16 / static_cast<int>(sizeof(T));   // elements of 16 bytes
-  static constexpr int PIECES = WIDTH / PIECE;        // 16-byte pieces in a row: a power of two
+  static constexpr int PIECE = 16 / static_cast<int>(sizeof(T));  // elements of 16 bytes
+  static constexpr int PIECES = WIDTH / PIECE;                    // a power of two
   static constexpr int MASK = PIECES < 8 ? PIECES - 1 : 7;
   static constexpr int SHARE = PIECES < 8 ? 8 / PIECES : 1;  // rows in the 128 bytes of all banks
   static_assert((PIECES & (PIECES - 1)) == 0, "a row must be a power of two of 16-byte pieces");
   T* base;
   __device__ T* at(int row, int column) const {
-    int piece = (column / PIECE) ^ (((row / SHARE) ^ (row >> 3)) & MASK);
-    return base + row * WIDTH + piece * PIECE + column % PIECE;
+    const int turn = (STRIDED ? (row / SHARE) ^ (row >> 3) : row / SHARE) & MASK;
+    return base + row * WIDTH + (column / PIECE ^ turn) * PIECE + column % PIECE;
   }
 };
 

@@ -31,18 +31,44 @@ DEVICE Source<T> source(const T* data, int extent, int depth) {
   return {data, extent, depth, row % PACK<T> == 0 && aligned(data)};
 }
 
-// 16 bytes from element `start` of row `row` of a matrix with `columns` columns; zeros outside.
+// Eight 16-bit elements from any address: as few loads as its parity allows. On an odd address the
+// words in the middle are aligned, and each result is made of two neighbours.
 template <class T>
-DEVICE Pack<T, PACK<T>> read_piece(const Source<T>& from, int row, int rows, int start, int columns) {
-  const T* p = from.data + static_cast<i64>(row) * columns + start;
+DEVICE Pack<T, 8> read_unaligned(const T* p) {
+  Pack<u32, 4> words;
+  if (aligned(p, 4)) {
+    const u32* w = reinterpret_cast<const u32*>(p);
+#pragma unroll
+    for (int i = 0; i < 4; i++) words[i] = w[i];
+  } else {
+    const u32* w = reinterpret_cast<const u32*>(p + 1);
+    u32 before = static_cast<u32>(p[0].bits) << 16;
+#pragma unroll
+    for (int i = 0; i < 4; i++) {
+      const u32 next = i < 3 ? w[i] : p[7].bits;
+      words[i] = before >> 16 | next << 16;
+      before = next;
+    }
+  }
+  return bit_cast<Pack<T, 8>>(words);
+}
+
+// 16 bytes from element `start` of row `row` of a matrix with `columns` columns; zeros outside.
+template <bool PIECES, class T>
+DEVICE Pack<T, PACK<T>> read_piece(const T* data, int row, int rows, int start, int columns) {
+  const T* p = data + static_cast<i64>(row) * columns + start;
   Pack<T, PACK<T>> piece = {};
   if (row < rows && start < columns) {
-    if (from.pieces) {
+    if constexpr (PIECES) {
       piece = load<PACK<T>>(p);
     } else {
+      const int count = columns - start;
+      if constexpr (sizeof(T) == 2) {
+        if (count >= PACK<T>) return read_unaligned(p);
+      }
 #pragma unroll
       for (int e = 0; e < PACK<T>; e++)
-        if (start + e < columns) piece[e] = p[e];
+        if (e < count) piece[e] = p[e];
     }
   }
   return piece;
@@ -79,11 +105,13 @@ struct Panel {
   static constexpr int PIECES = WIDTH / PACK<T>;
   static constexpr int SIZE = EXTENT * BK;  // elements of a stage
   static constexpr int TURNS = ROWS * PIECES / THREADS;
+  using Lds = Swizzled<T, WIDTH, false>;
   static_assert(ROWS * PIECES % THREADS == 0, "every thread copies as many pieces");
 
 #if HIPGPT_NVIDIA
   // Fill a stage with rows first .. first + EXTENT - 1, from depth k on.
-  DEVICE void fill(const Source<T>& from, Swizzled<T, WIDTH> to, int first, int k) {
+  template <bool ALIGNED>
+  DEVICE void fill(const Source<T>& from, Lds to, int first, int k) {
     const int rows = DEEP ? from.extent : from.depth, columns = DEEP ? from.depth : from.extent;
     const int row0 = DEEP ? first : k, column0 = DEEP ? k : first;
 #pragma unroll
@@ -91,24 +119,25 @@ struct Panel {
       const int piece = turn * THREADS + thread_index();
       const int row = piece / PIECES, column = piece % PIECES * PACK<T>;
       T* place = to.at(row, column);
-      if (from.pieces) {
+      if constexpr (ALIGNED) {
         const bool inside = row0 + row < rows && column0 + column < columns;
         const i64 offset = static_cast<i64>(row0 + row) * columns + column0 + column;
         copy_async(place, inside ? from.data + offset : from.data, inside);
       } else {
-        store(place, read_piece(from, row0 + row, rows, column0 + column, columns));
+        store(place,
+              read_piece<false>(from.data, row0 + row, rows, column0 + column, columns));
       }
     }
   }
 #endif
 
   template <class Operand>
-  DEVICE void read_a(Operand& a, Swizzled<T, WIDTH> tile, int i, int k) {
+  DEVICE void read_a(Operand& a, Lds tile, int i, int k) {
     if constexpr (DEEP) Mma<T>::load_a(a, tile, i, k);
     else Mma<T>::load_a_transposed(a, tile, k, i);
   }
   template <class Operand>
-  DEVICE void read_b(Operand& b, Swizzled<T, WIDTH> tile, int j, int k) {
+  DEVICE void read_b(Operand& b, Lds tile, int j, int k) {
     if constexpr (DEEP) Mma<T>::load_b(b, tile, j, k);
     else Mma<T>::load_b_transposed(b, tile, k, j);
   }
@@ -118,7 +147,7 @@ struct Panel {
 
 template <class T, bool DEEP, int EXTENT, int BK, int THREADS>
 struct Panel<T, DEEP, EXTENT, BK, THREADS, false> {
-  static constexpr int WIDTH = BK;
+  using Lds = Swizzled<T, BK>;
   static constexpr int SIZE = EXTENT * BK;
   static constexpr int KS = DEEP ? 1 : 4;  // rows of the stored matrix that a thread takes at once
   static constexpr int UNITS = SIZE / PACK<T> / KS;
@@ -129,6 +158,7 @@ struct Panel<T, DEEP, EXTENT, BK, THREADS, false> {
 
   DEVICE bool idle(int unit) { return UNITS % THREADS != 0 && unit >= UNITS; }
 
+  template <bool ALIGNED>
   __device__ void fetch(const Source<T>& from, int first, int k) {
 #pragma unroll
     for (int turn = 0; turn < TURNS; turn++) {
@@ -136,17 +166,19 @@ struct Panel<T, DEEP, EXTENT, BK, THREADS, false> {
       if (idle(unit)) break;
       const int row = unit / PIECES, column = unit % PIECES * PACK<T>;
       if constexpr (DEEP) {
-        held[turn] = read_piece(from, first + row, from.extent, k + column, from.depth);
+        held[turn] = read_piece<ALIGNED>(from.data, first + row, from.extent, k + column,
+                                         from.depth);
       } else {
 #pragma unroll
         for (int s = 0; s < KS; s++)
           held[turn * KS + s] =
-              read_piece(from, k + KS * row + s, from.depth, first + column, from.extent);
+              read_piece<ALIGNED>(from.data, k + KS * row + s, from.depth, first + column,
+                                  from.extent);
       }
     }
   }
 
-  __device__ void put(Swizzled<T, WIDTH> to) {
+  __device__ void put(Lds to) {
 #pragma unroll
     for (int turn = 0; turn < TURNS; turn++) {
       const int unit = turn * THREADS + thread_index();
@@ -167,11 +199,11 @@ struct Panel<T, DEEP, EXTENT, BK, THREADS, false> {
   }
 
   template <class Operand>
-  DEVICE void read_a(Operand& a, Swizzled<T, WIDTH> tile, int i, int k) {
+  DEVICE void read_a(Operand& a, Lds tile, int i, int k) {
     Mma<T>::load_a(a, tile, i, k);
   }
   template <class Operand>
-  DEVICE void read_b(Operand& b, Swizzled<T, WIDTH> tile, int j, int k) {
+  DEVICE void read_b(Operand& b, Lds tile, int j, int k) {
     Mma<T>::load_b(b, tile, j, k);
   }
 };
@@ -200,13 +232,23 @@ struct Product {
   // acc = A(m0 .., k0 .. k1) * B(.., n0 ..); k0 is a multiple of BK.
   __device__ void run(unsigned char* lds, const Source<T>& a, const Source<T>& b, int m0, int n0,
                       int k0, int k1) {
-    T* stages = reinterpret_cast<T*>(lds);
     wave_m = wave_index() / Tile::WAVES_N * Tile::WM;
     wave_n = wave_index() % Tile::WAVES_N * Tile::WN;
 #pragma unroll
     for (int i = 0; i < FM; i++)
 #pragma unroll
       for (int j = 0; j < FN; j++) clear(acc[i][j]);
+    // Two copies of the loop, so that the usual one has no path for single elements in it.
+    if (a.pieces && b.pieces)
+      loop<true>(reinterpret_cast<T*>(lds), a, b, m0, n0, k0, k1);
+    else
+      loop<false>(reinterpret_cast<T*>(lds), a, b, m0, n0, k0, k1);
+    barrier();  // LDS is free for the results
+  }
+
+  template <bool ALIGNED>
+  __device__ void loop(T* stages, const Source<T>& a, const Source<T>& b, int m0, int n0, int k0,
+                       int k1) {
     const int steps = (k1 - k0 + Tile::BK - 1) / Tile::BK;
     PanelA panel_a;
     PanelB panel_b;
@@ -216,8 +258,8 @@ struct Product {
       auto fill = [&](int step) {
         T* stage = stages + step % Tile::STAGES * STAGE;
         if (step < steps) {
-          panel_a.fill(a, {stage}, m0, k0 + step * Tile::BK);
-          panel_b.fill(b, {stage + PanelA::SIZE}, n0, k0 + step * Tile::BK);
+          panel_a.template fill<ALIGNED>(a, {stage}, m0, k0 + step * Tile::BK);
+          panel_b.template fill<ALIGNED>(b, {stage + PanelA::SIZE}, n0, k0 + step * Tile::BK);
         }
         copy_commit();  // empty groups keep the count right at the end
       };
@@ -233,8 +275,8 @@ struct Product {
     } else
 #endif
     {
-      panel_a.fetch(a, m0, k0);
-      panel_b.fetch(b, n0, k0);
+      panel_a.template fetch<ALIGNED>(a, m0, k0);
+      panel_b.template fetch<ALIGNED>(b, n0, k0);
       for (int step = 0; step < steps; step++) {
         T* stage = stages + step % Tile::STAGES * STAGE;
         if (Tile::STAGES == 1) barrier();  // the stage has been read
@@ -242,18 +284,17 @@ struct Product {
         panel_b.put({stage + PanelA::SIZE});
         barrier();
         if (step + 1 < steps) {
-          panel_a.fetch(a, m0, k0 + (step + 1) * Tile::BK);
-          panel_b.fetch(b, n0, k0 + (step + 1) * Tile::BK);
+          panel_a.template fetch<ALIGNED>(a, m0, k0 + (step + 1) * Tile::BK);
+          panel_b.template fetch<ALIGNED>(b, n0, k0 + (step + 1) * Tile::BK);
         }
         multiply(stage);
       }
     }
-    barrier();  // LDS is free for the results
   }
 
   __device__ void multiply(T* stage) {
-    const Swizzled<T, PanelA::WIDTH> tile_a{stage};
-    const Swizzled<T, PanelB::WIDTH> tile_b{stage + PanelA::SIZE};
+    const typename PanelA::Lds tile_a{stage};
+    const typename PanelB::Lds tile_b{stage + PanelA::SIZE};
     // Matrix cores: all the way, so that operands are read ahead. Plain multiply-adds are many already.
     constexpr int UNROLL = Same<M, Mma<float>>::value ? 1 : Tile::BK / M::DEPTH;
 #pragma unroll UNROLL

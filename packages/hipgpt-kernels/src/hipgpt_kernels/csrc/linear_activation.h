@@ -1,0 +1,47 @@
+/*
+The activation that a product applies on its way out, and the slope that its gradient needs.
+
+The odd thing: the activation is a number at run time, not a template. It is looked at once for eight
+results, and a kernel less is compiled for each.
+*/
+
+#pragma once
+
+#include "device.h"
+
+enum LinearActivation { LINEAR_NONE, LINEAR_GELU, LINEAR_RELU };
+
+constexpr float GELU_SCALE = 0.7978845608028654f;  // √(2/π)
+constexpr float GELU_CUBIC = 0.044715f;
+
+// σ(2u) = (1 + tanh u) / 2 with u = √(2/π) · (x + 0.044715·x³). The 16-bit variants take the hardware's
+// exp2 and reciprocal, whose errors are far below the rounding of the result.
+template <typename T>
+DEVICE float gelu_half(float x) {
+  const float twice = x * (2.0f * GELU_SCALE + 2.0f * GELU_SCALE * GELU_CUBIC * x * x);
+  if constexpr (sizeof(T) == 2)
+    return fast_rcp(1.0f + fast_exp2(-1.4426950408889634f * twice));
+  else
+    return 1.0f / (1.0f + expf(-twice));
+}
+
+template <typename T>
+DEVICE float activate(float x, int activation) {
+  if (activation == LINEAR_GELU) return x * gelu_half<T>(x);
+  if (activation == LINEAR_RELU) return x < 0.0f ? 0.0f : x;  // a NaN stays
+  return x;
+}
+
+// gelu' = h + 2x·h(1 − h)·u', h = σ(2u). Beyond ±20 h is 0 or 1 to every digit; the clamp keeps x²
+// from becoming infinite there.
+template <typename T>
+DEVICE float slope(float x, int activation) {
+  if (activation == LINEAR_GELU) {
+    x = x < -20.0f ? -20.0f : x > 20.0f ? 20.0f : x;
+    const float half = gelu_half<T>(x);
+    const float inner = GELU_SCALE + 3.0f * GELU_SCALE * GELU_CUBIC * x * x;
+    return half + 2.0f * x * half * (1.0f - half) * inner;
+  }
+  if (activation == LINEAR_RELU) return x > 0.0f ? 1.0f : 0.0f;
+  return 1.0f;
+}
