@@ -65,6 +65,8 @@ def cut_blocks(
     >>> list(cut_blocks(["one tw", "o three four"], split_pattern("gpt2"), size=5))
     ['one two', ' three', ' four']
     """
+    if size < 1:
+        raise ValueError(f"size is {size}, expected a block of at least 1 character")
     find = finder(special)
     # Characters after a cut that must be known: one, and all of a special token.
     margin = 1 + max(map(len, special), default=0)

@@ -10,6 +10,7 @@ import os
 from array import array
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from operator import itemgetter
 from types import MappingProxyType
 
 from . import special as special_policy
@@ -41,10 +42,6 @@ class Tokenizer:
         self._model = model
         self._encoder = Encoder(model)
         self._tokens = model.tokens
-        # subtle: a list takes -1 for its last item; here that is None, which bytes.join refuses,
-        # so that no id needs to be looked at twice
-        nothing: list[Any] = [None] * len(model.tokens)
-        self._table: list[bytes] = [*model.tokens, *nothing]
         self._finders: dict[frozenset[str], Any] = {}
 
     # ----------------------------------------------------------------------------------------
@@ -494,14 +491,16 @@ class Tokenizer:
         >>> Tokenizer.train("low lower lowest", 260).decode_bytes([257, 68, 81])
         b'lower'
         """
-        if iter(ids) is ids:
-            ids = list(ids)
-        try:
-            return b"".join(map(self._table.__getitem__, ids))
-        except (IndexError, TypeError):
-            for id_ in ids:
-                self.token_bytes(id_)  # refuses the first id that is wrong
-            raise
+        ids = ids if isinstance(ids, list | tuple) else list(ids)
+        # itemgetter is a fifth faster than map, but wants two ids to give a tuple. A list takes
+        # -1 for its last item, so the smallest id is looked at first.
+        if len(ids) > 1:
+            try:
+                if min(ids) >= 0:
+                    return b"".join(itemgetter(*ids)(self._tokens))
+            except (IndexError, TypeError):
+                pass  # found again, and named, below
+        return b"".join([self.token_bytes(id_) for id_ in ids])
 
     def decode_batch(self, batch: Iterable[Iterable[int]], errors: str = "replace") -> list[str]:
         """Return the text of each list of ids.

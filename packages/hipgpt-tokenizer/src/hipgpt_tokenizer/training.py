@@ -6,13 +6,16 @@ workers or the hash seed: the same texts give the same file.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from .counting import Progress, count_pieces
 from .merging import learn_merges
 from .model import LEGACY, Model, byte_tokens, encode_utf8
 from .parallel import worker_count
 from .patterns import split_pattern
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 
 def train_model(
@@ -55,8 +58,10 @@ def train_model(
     total = 0
     if isinstance(texts, str):
         texts = [texts]
-    if isinstance(texts, Sequence):
-        total = sum(map(len, texts))
+    if isinstance(texts, bytes | bytearray):
+        raise TypeError(f"texts is {type(texts).__name__}, expected str or an iterable of str")
+    if isinstance(texts, list | tuple):
+        total = sum(len(text) for text in texts if isinstance(text, str))
     pieces = count_pieces(texts, pattern, frozenset(special), count, progress, total)
     words = {encode_utf8(piece): times for piece, times in pieces.items()}
     del pieces

@@ -30,6 +30,7 @@ def read(vocab: disk.PathLike, merges: disk.PathLike, special: Sequence[str] | N
         for name in names:
             if name not in ids:
                 raise ValueError(f"special token {name!r} is not in the vocabulary")
+        spelled.check_special(names, tokens, merge_ids)
         data = spelled.token_bytes(tokens, set(names), "vocab")
         return Model(data, merge_ids, {name: ids[name] for name in names}, "gpt2")
 

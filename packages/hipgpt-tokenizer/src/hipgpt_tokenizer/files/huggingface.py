@@ -110,7 +110,7 @@ def parse(document: dict[str, Any]) -> Model:
     _check_type(document.get("decoder"), "decoder", "BPEDecoder" if suffix else "ByteLevel")
 
     tokens = disk.vocabulary(disk.get(body, "vocab", dict, "model."), "model.vocab")
-    special = _add_special(document.get("added_tokens") or [], tokens)
+    special = _add_special(document.get("added_tokens"), tokens)
     ids = {token: id_ for id_, token in enumerate(tokens)}
     pairs = _pairs(disk.get(body, "merges", list, "model."))
     merges = spelled.merge_ids(pairs, ids, "model.merges")
@@ -123,6 +123,7 @@ def parse(document: dict[str, Any]) -> Model:
                 "merge_rank": [[*pair, rank] for rank, pair in enumerate(pairs)],
             }
         )
+    spelled.check_special(special, tokens, merges)
     if body.get("unk_token") is not None and not all(symbol in ids for symbol in SYMBOLS):
         raise ValueError(
             f"model.unk_token is {body['unk_token']!r} and the vocabulary lacks some of the 256 "
@@ -206,6 +207,8 @@ def _add_special(entries: Any, tokens: list[str]) -> list[str]:
     """Return the special tokens' texts; those that the vocabulary lacks are added to it."""
     ids = {token: id_ for id_, token in enumerate(tokens)}
     found: dict[int, str] = {}
+    if entries is None:
+        return []
     for place, entry in enumerate(disk.expect(entries, list, "added_tokens")):
         where = f"added_tokens[{place}]"
         disk.expect(entry, dict, where)

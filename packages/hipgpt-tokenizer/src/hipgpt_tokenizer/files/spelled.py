@@ -75,6 +75,22 @@ def unexplained(tokens: Sequence[str], merges: Sequence[tuple[int, int, int]]) -
     ]
 
 
+def check_special(
+    special: Collection[str], tokens: Sequence[str], merges: Sequence[tuple[int, int, int]]
+) -> None:
+    """Refuse a special token that text needs: a byte, or the result of a merge.
+
+    >>> check_special(["<|a|>"], ["a", "<|a|>"], [])
+    """
+    free = set(unexplained(tokens, merges)) if special else set()
+    for text in special:
+        if text not in free:
+            raise ValueError(
+                f"special token {text!r} is also the spelling of an ordinary token; "
+                "one of the two must go"
+            )
+
+
 def _is_symbol(character: str) -> bool:
     try:
         unspell(character)
