@@ -7,7 +7,16 @@ does not follow the χ² distribution (the usual rule; Cochran 1954).
 import numpy as np
 
 DEVIATIONS = 5
-"""Standard deviations, √(2·freedom), by which the statistic may exceed its mean, the freedom."""
+"""Of a normal number: what luck exceeds once in three million."""
+
+
+def border(freedom):
+    """The value that a χ² number exceeds as often as a normal one exceeds DEVIATIONS.
+
+    Wilson and Hilferty 1931: (χ²/f)^⅓ is nearly normal with mean 1 − 2/(9f) and variance 2/(9f).
+    """
+    variance = 2 / (9 * freedom)
+    return freedom * (1 - variance + DEVIATIONS * np.sqrt(variance)) ** 3
 
 
 def assert_follows(ids, probabilities):
@@ -20,5 +29,5 @@ def assert_follows(ids, probabilities):
     expected = np.append(expected[often], expected[~often].sum())
     observed, expected = observed[expected > 0], expected[expected > 0]
     statistic = ((observed - expected) ** 2 / expected).sum()
-    freedom = len(expected) - 1
-    assert statistic <= freedom + DEVIATIONS * np.sqrt(2 * freedom)
+    if len(expected) > 1:
+        assert statistic <= border(len(expected) - 1)
