@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    "generate",
     cls=options.Command,
     short_help="Write text with a trained model.",
     examples=(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 
 @click.command(
+    "info",
     cls=options.Command,
     short_help="Show devices, versions, and what a model takes.",
     examples=(

@@ -34,6 +34,7 @@ def _run_name(ctx: click.Context, param: click.Parameter, value: str | None) -> 
 
 
 @click.command(
+    "train",
     cls=options.Command,
     short_help="Train a model on text, and save it in a folder.",
     examples=(

@@ -14,6 +14,7 @@ from hipgpt_cli.tokenizer_files import open_tokenizer, save_tokenizer, tiktoken_
 
 
 @click.command(
+    "convert",
     cls=options.Command,
     short_help="Turn a tokenizer's files into another program's.",
     examples=(

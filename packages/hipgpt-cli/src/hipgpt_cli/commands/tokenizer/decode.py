@@ -25,6 +25,7 @@ _AT_ONCE = 1 << 20
 
 
 @click.command(
+    "decode",
     cls=options.Command,
     short_help="Turn ids back into text.",
     examples=("hipgpt tokenizer decode 464 3290 318",),

@@ -18,6 +18,7 @@ from hipgpt_cli.tokenizer_files import chosen_tokenizer, which_tokenizer
 
 
 @click.command(
+    "encode",
     cls=options.Command,
     short_help="Turn text into ids.",
     examples=(

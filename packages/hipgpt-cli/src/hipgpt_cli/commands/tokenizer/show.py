@@ -18,6 +18,7 @@ _SHOWN_CHARACTERS = 2000
 
 
 @click.command(
+    "show",
     cls=options.Command,
     short_help="Show a text's tokens, and a vocabulary's longest ones.",
     examples=(

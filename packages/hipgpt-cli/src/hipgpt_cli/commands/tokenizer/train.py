@@ -14,6 +14,7 @@ from hipgpt_cli.options import Integer, option
 
 
 @click.command(
+    "train",
     cls=options.Command,
     short_help="Train a tokenizer on text.",
     examples=("hipgpt tokenizer train --data my.txt --vocab-size 8000 --out my.json",),
