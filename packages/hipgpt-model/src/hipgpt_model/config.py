@@ -158,7 +158,7 @@ class GPTConfig(_Config):
 
         Example:
             >>> GPTConfig(vocab_size=5000).num_parameters()
-            1554568
+            1554312
         """
         return sum(self.parameters_by_part().values())
 

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from hipgpt_model.config import GPTConfig
     from hipgpt_model.parameters import Parameters
 
-LOGITS_BYTES = 1 << 28
-"""Most memory for logits at once. Each chunk costs one more pass over the output's gradient."""
+LOGITS_BYTES = 1 << 27
+"""Most memory for logits at once. Each chunk costs one more pass over the output's gradient: with
+V = 50257, E = 768 and 512 rows, chunks of 8, 32, 128 and 256 MiB took 1.5, 1.15, 1 and 1 times as
+long a step on one core."""
 
 
 class KVCache:

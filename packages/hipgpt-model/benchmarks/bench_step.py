@@ -1,0 +1,158 @@
+"""One training step, ours against PyTorch's eager float32, in the same process: ms, tokens/s, ratio.
+
+    python benchmarks/bench_step.py [--size default|E256L8|124M] [--steps N] [--threads N]
+
+Both get the same weights and the same batch, and must agree on the loss before anything is timed.
+Rounds of steps alternate between the two, so that a machine that slows down slows both; the figure
+is the median after a warm-up. Without PyTorch only ours is measured. The odd thing: model arithmetic is
+printed as GFLOP/s from 6 · parameters · tokens (Kaplan et al. 2020, section 2.1) plus attention's
+12 · L · E · T · tokens / 2, so it can be held against what a plain matrix product reaches here.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+
+import numpy as np
+from hipgpt_kernels import load_backend
+
+from hipgpt_model import GPTConfig, Parameters, TokenData, TrainConfig, Trainer
+
+SIZES = {  # configuration, B
+    "default": (GPTConfig(5000, 32, 128, 2, 4, 256), 32),
+    "E256L8": (GPTConfig(5000, 256, 256, 8, 8, 1024), 4),
+    "124M": (GPTConfig(50257, 1024, 768, 12, 12, 3072, tied=True, output_bias=False), 1),
+}
+
+
+def torch_step(config: GPTConfig, training: TrainConfig, weights, threads):
+    """A function (inputs, targets) -> loss that does one whole step in PyTorch."""
+    import torch
+    from torch.nn import functional as F
+
+    torch.set_num_threads(threads)
+    w = {name: torch.tensor(array, requires_grad=True) for name, array in weights.items()}
+    optimizer = torch.optim.AdamW(
+        [
+            {"params": [t for t in w.values() if t.ndim == 2]},
+            {"params": [t for t in w.values() if t.ndim != 2], "weight_decay": 0.0},
+        ],
+        lr=1e-6,
+        betas=(training.beta1, training.beta2),
+        weight_decay=training.weight_decay,
+        foreach=True,
+    )
+
+    def step(inputs, targets):
+        def linear(x, name):
+            return F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+
+        def norm(x, name):
+            return F.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"])
+
+        B, T = inputs.shape
+        x = F.embedding(torch.from_numpy(inputs), w["token_embedding"])
+        x = x + w["position_embedding"][:T]
+        for i in range(config.num_layers):
+            block = f"blocks.{i}"
+            qkv = linear(norm(x, f"{block}.norm1"), f"{block}.attention.qkv")
+            q, k, v = (
+                part.view(B, T, config.num_heads, config.head_dim).transpose(1, 2)
+                for part in qkv.split(config.embed_dim, dim=2)
+            )
+            heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            heads = heads.transpose(1, 2).reshape(B, T, config.embed_dim)
+            x = x + linear(heads, f"{block}.attention.output")
+            up = linear(norm(x, f"{block}.norm2"), f"{block}.feed_forward.up")
+            x = x + linear(F.gelu(up, approximate="tanh"), f"{block}.feed_forward.down")
+        x = norm(x, "final_norm")
+        output = w["token_embedding" if config.tied else "output.weight"]
+        logits = F.linear(x, output, w.get("output.bias"))
+        targets = torch.from_numpy(targets.astype(np.int64)).reshape(-1)
+        loss = F.cross_entropy(logits.reshape(-1, config.vocab_size), targets)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(w.values(), training.clip, foreach=True)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return loss.item()
+
+    return step
+
+
+def median_ms(functions, steps, rounds=5):
+    """Median time of each function, in rounds; the first step of a round is not counted.
+
+    Not step by step: threads of the one that has just run still spin when the other begins.
+    """
+    times = [[] for _ in functions]
+    for number in range(rounds + 1):  # round 0 warms up
+        for function, taken in zip(functions, times, strict=True):
+            for step in range(1 + -(-steps // rounds)):
+                began = time.perf_counter()
+                function()
+                if number > 0 and step > 0:
+                    taken.append((time.perf_counter() - began) * 1e3)
+    return [statistics.median(taken) for taken in times]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--size", choices=SIZES, default="default")
+    parser.add_argument("--steps", type=int, default=None, help="timed steps (default by size)")
+    parser.add_argument("--threads", type=int, default=None, help="of both (default: all cores)")
+    parser.add_argument("--numpy", action="store_true", help="NumPy alone, no compiled code")
+    arguments = parser.parse_args()
+    config, B = SIZES[arguments.size]
+    steps = arguments.steps or {"default": 50, "E256L8": 10, "124M": 3}[arguments.size]
+    T = config.max_seq_len
+
+    backend = load_backend(
+        "cpu", threads=arguments.threads, native=False if arguments.numpy else None
+    )
+    training = TrainConfig(batch_size=B, steps=10**9, learning_rate=1e-6, warmup_steps=0)
+    ids = np.random.default_rng(0).integers(0, config.vocab_size, 200 * T).astype(np.uint16)
+    data = TokenData(ids, T)
+    parameters = Parameters(config, backend, training=True)
+    parameters.initialize(0)
+    weights = parameters.to_dict()
+    trainer = Trainer(config, training, data, backend, parameters)
+    starts = data.train_batch(0, B, training.seed)
+    rows = np.stack([ids[start : start + T + 1] for start in starts]).astype(np.int32)
+    inputs, targets = (np.ascontiguousarray(part) for part in (rows[:, :-1], rows[:, 1:]))
+
+    print(f"{backend.description}")
+    print(
+        f"{arguments.size}: {config.num_parameters() / 1e6:.2f} M parameters, "
+        f"E{config.embed_dim} L{config.num_layers} H{config.num_heads} F{config.ff_dim} "
+        f"S{T} B{B} V{config.vocab_size}, median of {steps} steps"
+    )
+    functions = {"hipgpt": trainer.step_report}
+    try:
+        import torch
+    except ImportError:
+        print("PyTorch is not installed; only hipgpt is measured")
+    else:
+        threads = arguments.threads or len(os.sched_getaffinity(0))
+        theirs = torch_step(config, training, weights, threads)
+        functions[f"torch {torch.__version__} eager"] = lambda: theirs(inputs, targets)
+        ours_loss, theirs_loss = trainer.step_report().loss, theirs(inputs, targets)
+        assert abs(ours_loss / theirs_loss - 1) < 1e-4, (ours_loss, theirs_loss)
+
+    tokens = B * T
+    matrices = config.num_parameters() - config.parameters_by_part()["position embedding"]
+    if not config.tied:
+        matrices -= config.parameters_by_part()["token embedding"]
+    flop = (6 * matrices + 6 * config.num_layers * config.embed_dim * T) * tokens
+    medians = median_ms(list(functions.values()), steps)
+    for name, ms in zip(functions, medians, strict=True):
+        print(
+            f"{name:24} {ms:10.2f} ms/step {tokens / ms * 1e3:10,.0f} tokens/s "
+            f"{flop / ms / 1e6:8.1f} GFLOP/s  {medians[-1] / ms:.2f}×"
+        )
+
+
+if __name__ == "__main__":
+    main()
