@@ -1,12 +1,14 @@
-"""One training step, ours against PyTorch's eager float32, in the same process: ms, tokens/s, ratio.
+"""One training step, ours against PyTorch's eager float32, in one process: ms, tokens/s, ratio.
 
     python benchmarks/bench_step.py [--size default|E256L8|124M] [--steps N] [--threads N]
 
 Both get the same weights and the same batch, and must agree on the loss before anything is timed.
 Rounds of steps alternate between the two, so that a machine that slows down slows both; the figure
-is the median after a warm-up. Without PyTorch only ours is measured. The odd thing: model arithmetic is
-printed as GFLOP/s from 6 · parameters · tokens (Kaplan et al. 2020, section 2.1) plus attention's
-12 · L · E · T · tokens / 2, so it can be held against what a plain matrix product reaches here.
+is the median after a warm-up. Without PyTorch only ours is measured.
+
+The odd thing: GFLOP/s are of the model's arithmetic, 6 · matrix parameters · tokens (Kaplan et al.
+2020, section 2.1) plus attention's 6 · L · E · T · tokens, so that they can be held against what a
+plain matrix product reaches on the same machine.
 """
 
 from __future__ import annotations
@@ -17,8 +19,8 @@ import statistics
 import time
 
 import numpy as np
-from hipgpt_kernels import load_backend
 
+from hipgpt_kernels import load_backend
 from hipgpt_model import GPTConfig, Parameters, TokenData, TrainConfig, Trainer
 
 SIZES = {  # configuration, B
@@ -31,7 +33,7 @@ SIZES = {  # configuration, B
 def torch_step(config: GPTConfig, training: TrainConfig, weights, threads):
     """A function (inputs, targets) -> loss that does one whole step in PyTorch."""
     import torch
-    from torch.nn import functional as F
+    from torch.nn import functional
 
     torch.set_num_threads(threads)
     w = {name: torch.tensor(array, requires_grad=True) for name, array in weights.items()}
@@ -48,13 +50,13 @@ def torch_step(config: GPTConfig, training: TrainConfig, weights, threads):
 
     def step(inputs, targets):
         def linear(x, name):
-            return F.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
+            return functional.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
 
         def norm(x, name):
-            return F.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"])
+            return functional.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"])
 
         B, T = inputs.shape
-        x = F.embedding(torch.from_numpy(inputs), w["token_embedding"])
+        x = functional.embedding(torch.from_numpy(inputs), w["token_embedding"])
         x = x + w["position_embedding"][:T]
         for i in range(config.num_layers):
             block = f"blocks.{i}"
@@ -63,16 +65,16 @@ def torch_step(config: GPTConfig, training: TrainConfig, weights, threads):
                 part.view(B, T, config.num_heads, config.head_dim).transpose(1, 2)
                 for part in qkv.split(config.embed_dim, dim=2)
             )
-            heads = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+            heads = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
             heads = heads.transpose(1, 2).reshape(B, T, config.embed_dim)
             x = x + linear(heads, f"{block}.attention.output")
             up = linear(norm(x, f"{block}.norm2"), f"{block}.feed_forward.up")
-            x = x + linear(F.gelu(up, approximate="tanh"), f"{block}.feed_forward.down")
+            x = x + linear(functional.gelu(up, approximate="tanh"), f"{block}.feed_forward.down")
         x = norm(x, "final_norm")
         output = w["token_embedding" if config.tied else "output.weight"]
-        logits = F.linear(x, output, w.get("output.bias"))
+        logits = functional.linear(x, output, w.get("output.bias"))
         targets = torch.from_numpy(targets.astype(np.int64)).reshape(-1)
-        loss = F.cross_entropy(logits.reshape(-1, config.vocab_size), targets)
+        loss = functional.cross_entropy(logits.reshape(-1, config.vocab_size), targets)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(w.values(), training.clip, foreach=True)
         optimizer.step()

@@ -176,6 +176,8 @@ def test_what_does_not_fit_is_refused(backend, rng):
     with pytest.raises(ValueError, match="holds 7 of at most 12 tokens; 6 more do not fit"):
         model.forward_cached(backend.from_numpy(np.zeros((1, 6), np.int32)), cache)
     assert cache.length == 7
+    with pytest.raises(ValueError, match="load it with training=True"):
+        model.forward_backward(long, long, scale=1.0, losses=backend.empty((13,)))
 
 
 def test_parameters_of_another_configuration_are_refused(any_backend):

@@ -249,8 +249,10 @@ def test_a_step_that_was_interrupted_cannot_be_saved(any_backend, tmp_path, monk
     monkeypatch.setattr(trainer.optimizer, "step", interrupt)
     with pytest.raises(KeyboardInterrupt):
         trainer.step_report()
-    with pytest.raises(RuntimeError, match="stop between two reports"):
+    with pytest.raises(RuntimeError, match="interrupt between two reports"):
         save_training(tmp_path / "run", trainer)
+    with pytest.raises(RuntimeError, match="half way"):
+        trainer.step_report()
     assert not (tmp_path / "run").exists()
 
 

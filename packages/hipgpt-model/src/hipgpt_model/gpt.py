@@ -132,7 +132,12 @@ class GPT:
             correct: (B·T,), written where given, as in `loss`.
             seed: of dropout.
             stream: a number that no other pass of the run has: equal numbers drop equal elements.
+
+        Raises:
+            ValueError: the parameters were not made for training, or T is more than S.
         """
+        if not self.parameters.training:
+            raise ValueError("this model was made for inference; load it with training=True")
         dropout = self._dropout(seed, stream)
         arena = self._begin(inputs)
 

@@ -57,7 +57,7 @@ class Head:
         x = x.reshape((-1, x.shape[-1]))  # (B, T, E) -> (M, E)
         targets = targets.reshape((-1,))
         mark = arena.mark()
-        for rows, buffer in self._chunks(len(x), arena):
+        for rows, buffer in self._chunks(x.shape[0], arena):
             logits = self.output.forward(x[rows], out=buffer)  # (m, V)
             self.backend.cross_entropy_forward(
                 logits,
@@ -86,7 +86,7 @@ class Head:
         row_inputs = normed.reshape((-1, x.shape[-1]))  # (B, T, E) -> (M, E)
         targets = targets.reshape((-1,))
         mark = arena.mark()
-        for rows, buffer in self._chunks(len(row_inputs), arena):
+        for rows, buffer in self._chunks(row_inputs.shape[0], arena):
             logits = self.output.forward(row_inputs[rows], out=buffer)  # (m, V)
             self.backend.cross_entropy_forward_backward(
                 logits,

@@ -143,15 +143,16 @@ class Trainer:
         Returns:
             The gradient's norm, on the device; the losses stay there too.
         """
+        self._refuse_half_a_step()
         self._in_step = True
-        for losses, correct in zip(self._losses, self._correct, strict=True):
+        for micro_step in range(self.config.grad_accum):
             self._next_batch()
             self.model.forward_backward(
                 self._inputs,
                 self._targets,
                 scale=self._scale,
-                losses=losses,
-                correct=correct if count_correct else None,
+                losses=self._losses[micro_step],
+                correct=self._correct[micro_step] if count_correct else None,
                 seed=self.config.seed,
                 stream=self.data_position,
             )
@@ -274,11 +275,7 @@ class Trainer:
         Raises:
             RuntimeError: a step was interrupted half way, so that there is no consistent state.
         """
-        if self._in_step:
-            raise RuntimeError(
-                "a step was interrupted half way, so this state would not continue as it should: "
-                "stop between two reports instead, and resume from the last checkpoint"
-            )
+        self._refuse_half_a_step()
         return TrainingState(
             parameters=self.model.parameters,
             config=self.config,
@@ -286,6 +283,13 @@ class Trainer:
             data_position=self.data_position,
             data=self.data.fingerprint(),
         )
+
+    def _refuse_half_a_step(self) -> None:
+        if self._in_step:
+            raise RuntimeError(
+                "a step was interrupted half way, so this run cannot go on or be saved as it is: "
+                "resume it from its last checkpoint, and interrupt between two reports"
+            )
 
     @classmethod
     def from_checkpoint(
