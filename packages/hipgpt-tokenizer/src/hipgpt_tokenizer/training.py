@@ -58,8 +58,6 @@ def train_model(
     total = 0
     if isinstance(texts, str):
         texts = [texts]
-    if isinstance(texts, bytes | bytearray):
-        raise TypeError(f"texts is {type(texts).__name__}, expected str or an iterable of str")
     if isinstance(texts, list | tuple):
         total = sum(len(text) for text in texts if isinstance(text, str))
     pieces = count_pieces(texts, pattern, frozenset(special), count, progress, total)
