@@ -15,13 +15,14 @@ constexpr int WAVES = THREADS / WAVE;
 constexpr int GROUPS = 4;  // of outputs in a block; hip/ops/linear.py knows this number
 
 // Outputs that a wave makes at once. More of them share each x that is read, fewer make more waves.
-constexpr int outputs(int rows) { return rows <= 2 ? 1 : rows == 4 ? 2 : 4; }
+template <int ROWS>
+constexpr int OUTPUTS = ROWS <= 2 ? 1 : ROWS == 4 ? 2 : 4;
 
-// grid: ceil(N / (GROUPS · outputs(ROWS))); M <= ROWS. residual may be out.
+// grid: ceil(N / (GROUPS · OUTPUTS)); M <= ROWS. residual may be out.
 template <int ROWS, typename T>
 DEVICE void gemv(const T* x, const T* weight, const T* bias, const T* residual, T* preactivation,
                  T* out, int M, int N, int K, int activation) {
-  constexpr int O = outputs(ROWS), W = PACK<T>;
+  constexpr int O = OUTPUTS<ROWS>, W = PACK<T>;
   const bool vector = movable<W>(x, K) && movable<W>(weight, K);
   for (int group = wave_index(); group < GROUPS; group += WAVES) {
     const int first = (block_index() * GROUPS + group) * O;
@@ -35,8 +36,9 @@ DEVICE void gemv(const T* x, const T* weight, const T* bias, const T* residual, 
     for (int o = 0; o < O; o++)
       from_weight[o] = weight + static_cast<i64>(minimum(first + o, N - 1)) * K;
     float sums[ROWS * O] = {};
+    constexpr int UNROLL = ROWS >= 4 ? 1 : 4;  // enough loads in flight without running out of registers
     if (vector) {
-#pragma unroll 4
+#pragma unroll UNROLL
       for (int k = lane() * W; k < K; k += WAVE * W) {
         Pack<float, W> w[O];
 #pragma unroll

@@ -188,14 +188,18 @@ DEVICE void bias(const T* dout, float* workspace, int M, int N, int rows) {
   const bool vector = movable<W>(dout, N);
   const int start = block_index_y() * rows, stop = minimum(M, start + rows);
   Pack<float, W> sum = {};
-  if (column < N) {
-#pragma unroll 8
-    for (int row = start + down; row < stop; row += DOWN) {
-      const auto values =
-          to_float(load_part<W>(dout + static_cast<i64>(row) * N + column, N - column, vector));
+  const T* from = dout + column;
+  const auto add = [&](const Pack<T, W>& values) {
 #pragma unroll
-      for (int e = 0; e < W; e++) sum[e] += values[e];
-    }
+    for (int e = 0; e < W; e++) sum[e] += to_float(values[e]);
+  };
+  if (column < N && vector) {
+#pragma unroll 8
+    for (int row = start + down; row < stop; row += DOWN)
+      add(load<W>(from + static_cast<i64>(row) * N));
+  } else if (column < N) {
+    for (int row = start + down; row < stop; row += DOWN)
+      add(load_part<W>(from + static_cast<i64>(row) * N, N - column, false));
   }
 #pragma unroll
   for (int e = 0; e < W; e++) sums[down][across * W + e] = sum[e];

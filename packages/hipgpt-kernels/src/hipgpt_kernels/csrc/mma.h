@@ -80,10 +80,11 @@ struct Swizzled {
   static constexpr int SHARE = PIECES < 8 ? 8 / PIECES : 1;  // rows in the 128 bytes of all banks
   static_assert((PIECES & (PIECES - 1)) == 0, "a row must be a power of two of 16-byte pieces");
   T* base;
-  __device__ T* at(int row, int column) const {
+  DEVICE int offset(int row, int column) {
     const int turn = (STRIDED ? (row / SHARE) ^ (row >> 3) : row / SHARE) & MASK;
-    return base + row * WIDTH + (column / PIECE ^ turn) * PIECE + column % PIECE;
+    return row * WIDTH + (column / PIECE ^ turn) * PIECE + column % PIECE;
   }
+  __device__ T* at(int row, int column) const { return base + offset(row, column); }
 };
 
 template <class T, class U>
@@ -190,7 +191,7 @@ struct MmaFma {
       }
   }
 
-   private:
+ private:
   template <class Tile>
   DEVICE void gather(Pack<T, DEPTH>& piece, const Tile& tile, int k, int i) {
 #pragma unroll
@@ -199,7 +200,7 @@ struct MmaFma {
 };
 
 // ------------------------------------------------------------------------------------------------
-// Matrix cores: 16-bit types. Both operands have one layout (16 rows of A, or 16 rows of B^T).
+// Matrix cores: 16-bit types.
 // ------------------------------------------------------------------------------------------------
 
 #if defined(MMA_MFMA) || defined(MMA_WMMA_11) || defined(MMA_WMMA_12)
@@ -272,7 +273,6 @@ struct MmaShape {
 
 struct MmaShape {
   static constexpr int DEPTH = 16;  // four 8x8 matrices: rows 0-7, 8-15 at k 0-7, then at k 8-15
-  static constexpr int WORDS = 4;
   static constexpr int ACCS = 8;
   static constexpr int ROWS = 2;
   static constexpr int ROW_FIRST = 1, ROW_LAST = 2;
@@ -287,13 +287,86 @@ struct MmaShape {
 
 template <class T>
 struct MmaCore : MmaShape {
+  struct Acc {
+    float v[ACCS];
+  };
+
+#if defined(MMA_SYNC)
+
+  // The instruction takes A by matrices (rows 0-7, k 0-7), (8-15, 0-7), (0-7, 8-15), (8-15, 8-15), and
+  // B, eight columns at a time, by (k 0-7), (k 8-15), each pair in neighbouring registers.
+  struct A {
+    u32 w[4];
+  };
+  struct B {
+    u32 w[4];  // columns 0-7: k 0-7, k 8-15; columns 8-15: k 0-7, k 8-15
+  };
+
+  template <class Tile>
+  DEVICE void load_a(A& a, const Tile& tile, int i, int k) {
+    matrices(a.w, tile.at(i + lane() % 16, k + 8 * (lane() / 16)));
+  }
+  template <class Tile>
+  DEVICE void load_b(B& b, const Tile& tile, int j, int k) {
+    matrices(b.w, tile.at(j + lane() % 8 + 8 * (lane() / 16), k + 8 * (lane() / 8 % 2)));
+  }
+  template <MmaOrder ORDER = ORDER_NATURAL, class Tile>
+  DEVICE void load_a_transposed(A& a, const Tile& tile, int k, int i) {
+    matrices_transposed(a.w, tile.at(k + lane() % 8 + 8 * (lane() / 16), i + 8 * (lane() / 8 % 2)));
+  }
+  template <MmaOrder ORDER = ORDER_NATURAL, class Tile>
+  DEVICE void load_b_transposed(B& b, const Tile& tile, int k, int j) {
+    matrices_transposed(b.w, tile.at(k + lane() % 16, j + 8 * (lane() / 16)));
+  }
+
+  DEVICE void mma(Acc& d, const A& a, const B& b) {
+    half_tile(d.v, a, b.w[0], b.w[1]);      // columns 0-7
+    half_tile(d.v + 4, a, b.w[2], b.w[3]);  // columns 8-15
+  }
+  template <int N>
+  DEVICE void rounded(A (&a)[N], const Acc (&d)[N]) {
+#pragma unroll
+    for (int n = 0; n < N; n++)
+#pragma unroll
+      for (int r = 0; r < 8; r += 2)
+        a[n].w[r / 2] = pack_pair<T>(d[n].v[r], d[n].v[r + 1]);
+  }
+
+ private:
+  // Four 8x8 matrices; lane l gives the address of row l % 8 of matrix l / 8.
+  DEVICE void matrices(u32* w, const T* p) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3])
+                 : "r"(static_cast<u32>(__cvta_generic_to_shared(p)))
+                 : "memory");
+  }
+  DEVICE void matrices_transposed(u32* w, const T* p) {
+    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
+                 : "=r"(w[0]), "=r"(w[1]), "=r"(w[2]), "=r"(w[3])
+                 : "r"(static_cast<u32>(__cvta_generic_to_shared(p)))
+                 : "memory");
+  }
+  DEVICE void half_tile(float* d, const A& a, u32 b0, u32 b1) {
+    if constexpr (Same<T, bf16>::value)
+      asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]), "r"(b0), "r"(b1));
+    else
+      asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
+        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+        : "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]), "r"(b0), "r"(b1));
+  }
+
+#else  // AMD: one layout for both operands
+
   struct A {
     u32 w[WORDS];
   };
   typedef A B;
-  struct Acc {
-    float v[ACCS];
-  };
 
   template <class Tile>
   DEVICE void load_a(A& a, const Tile& tile, int i, int k) {
@@ -311,58 +384,6 @@ struct MmaCore : MmaShape {
   DEVICE void load_b_transposed(B& b, const Tile& tile, int k, int j) {
     load_columns<ORDER>(b, tile, k, j);
   }
-
-#if defined(MMA_SYNC)
-
-  template <class Tile>
-  DEVICE void load_rows(A& a, const Tile& tile, int i, int k) {
-    int l = lane();
-    u32 p = static_cast<u32>(__cvta_generic_to_shared(tile.at(i + l % 16, k + 8 * (l / 16))));
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
-           : "=r"(a.w[0]), "=r"(a.w[1]), "=r"(a.w[2]), "=r"(a.w[3])
-           : "r"(p)
-           : "memory");
-  }
-  template <MmaOrder ORDER, class Tile>
-  DEVICE void load_columns(A& a, const Tile& tile, int k, int i) {
-    int l = lane();
-    u32 p = static_cast<u32>(__cvta_generic_to_shared(
-      tile.at(k + l % 8 + 8 * (l / 16), i + 8 * ((l / 8) % 2))));
-    asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
-           : "=r"(a.w[0]), "=r"(a.w[1]), "=r"(a.w[2]), "=r"(a.w[3])
-           : "r"(p)
-           : "memory");
-  }
-  DEVICE void mma(Acc& d, const A& a, const B& b) {
-    half_tile(d.v, a, b.w[0], b.w[2]);      // columns 0-7
-    half_tile(d.v + 4, a, b.w[1], b.w[3]);  // columns 8-15
-  }
-  template <int N>
-  DEVICE void rounded(A (&a)[N], const Acc (&d)[N]) {
-#pragma unroll
-    for (int n = 0; n < N; n++)
-#pragma unroll
-      for (int r = 0; r < 8; r += 2)
-        a[n].w[r / 2] = pack_pair<T>(d[n].v[r], d[n].v[r + 1]);
-  }
-
-   private:
-  DEVICE void half_tile(float* d, const A& a, u32 b0, u32 b1) {
-    if constexpr (Same<T, bf16>::value)
-      asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 "
-        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]), "r"(b0), "r"(b1));
-    else
-      asm volatile(
-        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 "
-        "{%0, %1, %2, %3}, {%4, %5, %6, %7}, {%8, %9}, {%0, %1, %2, %3};"
-        : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
-        : "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3]), "r"(b0), "r"(b1));
-  }
-
-#else  // AMD
 
   template <class Tile>
   DEVICE void load_rows(A& a, const Tile& tile, int i, int k) {
@@ -422,7 +443,7 @@ struct MmaCore : MmaShape {
         a[n / 2].w[2 * (n % 2) + r / 2] = pack_pair<T>(d[n].v[r], d[n].v[r + 1]);
   }
 
-   private:
+ private:
   template <class V>
   DEVICE V half(const A& a, int w) {  // four elements: words w, w + 1
     return bit_cast<V>(Pack<u32, 2>{{a.w[w], a.w[w + 1]}});

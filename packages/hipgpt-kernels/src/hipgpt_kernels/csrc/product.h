@@ -53,16 +53,14 @@ DEVICE Pack<T, 8> read_unaligned(const T* p) {
   return bit_cast<Pack<T, 8>>(words);
 }
 
-// 16 bytes from element `start` of row `row` of a matrix with `columns` columns; zeros outside.
-template <bool PIECES, class T>
-DEVICE Pack<T, PACK<T>> read_piece(const T* data, int row, int rows, int start, int columns) {
-  const T* p = data + static_cast<i64>(row) * columns + start;
+// 16 bytes of a row that has `count` more elements; zeros after them, and where `inside` is false.
+template <bool ALIGNED, class T>
+DEVICE Pack<T, PACK<T>> read_piece(const T* p, bool inside, int count) {
   Pack<T, PACK<T>> piece = {};
-  if (row < rows && start < columns) {
-    if constexpr (PIECES) {
+  if (inside && count > 0) {
+    if constexpr (ALIGNED) {
       piece = load<PACK<T>>(p);
     } else {
-      const int count = columns - start;
       if constexpr (sizeof(T) == 2) {
         if (count >= PACK<T>) return read_unaligned(p);
       }
@@ -109,25 +107,45 @@ struct Panel {
   static_assert(ROWS * PIECES % THREADS == 0, "every thread copies as many pieces");
 
 #if HIPGPT_NVIDIA
-  // Fill a stage with rows first .. first + EXTENT - 1, from depth k on.
+  // Every thread copies one piece of each TURN_ROWS rows: its addresses are a start and two strides.
+  static constexpr int TURN_ROWS = THREADS / PIECES;
+  static_assert(THREADS % PIECES == 0 && TURN_ROWS % 8 == 0, "the swizzle repeats every eight rows");
+
+  const T* from;     // this thread's first piece, at the next depth to fill
+  i64 turn_stride;   // elements between its pieces
+  i64 step_stride;   // elements between depths
+  int row, column;   // of the first piece, in the matrix as it is stored
+  int rows, columns;
+  int place;         // where in a stage it goes
+
+  __device__ void start(const Source<T>& of, int first, int k) {
+    const int r = thread_index() / PIECES, c = thread_index() % PIECES * PACK<T>;
+    rows = DEEP ? of.extent : of.depth;
+    columns = DEEP ? of.depth : of.extent;
+    row = r + (DEEP ? first : k);
+    column = c + (DEEP ? k : first);
+    from = of.data + static_cast<i64>(row) * columns + column;
+    turn_stride = static_cast<i64>(TURN_ROWS) * columns;
+    step_stride = DEEP ? BK : static_cast<i64>(BK) * columns;
+    place = Lds::offset(r, c);
+  }
+
+  // Fill a stage with the next depth. Pieces outside of the matrix become zeros.
   template <bool ALIGNED>
-  DEVICE void fill(const Source<T>& from, Lds to, int first, int k) {
-    const int rows = DEEP ? from.extent : from.depth, columns = DEEP ? from.depth : from.extent;
-    const int row0 = DEEP ? first : k, column0 = DEEP ? k : first;
+  __device__ void fill(T* stage) {
+    const int left = column < columns ? rows - row : 0;
+    const T* p = from;
 #pragma unroll
     for (int turn = 0; turn < TURNS; turn++) {
-      const int piece = turn * THREADS + thread_index();
-      const int row = piece / PIECES, column = piece % PIECES * PACK<T>;
-      T* place = to.at(row, column);
-      if constexpr (ALIGNED) {
-        const bool inside = row0 + row < rows && column0 + column < columns;
-        const i64 offset = static_cast<i64>(row0 + row) * columns + column0 + column;
-        copy_async(place, inside ? from.data + offset : from.data, inside);
-      } else {
-        store(place,
-              read_piece<false>(from.data, row0 + row, rows, column0 + column, columns));
-      }
+      T* to = stage + place + turn * TURN_ROWS * WIDTH;
+      if constexpr (ALIGNED)
+        copy_async(to, p, turn * TURN_ROWS < left);
+      else
+        store(to, read_piece<false>(p, turn * TURN_ROWS < left, columns - column));
+      p += turn_stride;
     }
+    from += step_stride;
+    (DEEP ? column : row) += BK;
   }
 #endif
 
@@ -166,14 +184,16 @@ struct Panel<T, DEEP, EXTENT, BK, THREADS, false> {
       if (idle(unit)) break;
       const int row = unit / PIECES, column = unit % PIECES * PACK<T>;
       if constexpr (DEEP) {
-        held[turn] = read_piece<ALIGNED>(from.data, first + row, from.extent, k + column,
-                                         from.depth);
+        held[turn] = read_piece<ALIGNED>(
+            from.data + static_cast<i64>(first + row) * from.depth + k + column,
+            first + row < from.extent, from.depth - k - column);
       } else {
 #pragma unroll
         for (int s = 0; s < KS; s++)
           held[turn * KS + s] =
-              read_piece<ALIGNED>(from.data, k + KS * row + s, from.depth, first + column,
-                                  from.extent);
+              read_piece<ALIGNED>(
+                  from.data + static_cast<i64>(k + KS * row + s) * from.extent + first + column,
+                  k + KS * row + s < from.depth, from.extent - first - column);
       }
     }
   }
@@ -255,11 +275,13 @@ struct Product {
 #if HIPGPT_NVIDIA
     if constexpr (ASYNC) {
       constexpr int AHEAD = Tile::STAGES - 1;
+      panel_a.start(a, m0, k0);
+      panel_b.start(b, n0, k0);
       auto fill = [&](int step) {
         T* stage = stages + step % Tile::STAGES * STAGE;
         if (step < steps) {
-          panel_a.template fill<ALIGNED>(a, {stage}, m0, k0 + step * Tile::BK);
-          panel_b.template fill<ALIGNED>(b, {stage + PanelA::SIZE}, n0, k0 + step * Tile::BK);
+          panel_a.template fill<ALIGNED>(stage);
+          panel_b.template fill<ALIGNED>(stage + PanelA::SIZE);
         }
         copy_commit();  // empty groups keep the count right at the end
       };
