@@ -8,6 +8,7 @@ other people's processors execute.
 
 import re
 import zlib
+from functools import cache
 
 import numpy as np
 import pytest
@@ -37,8 +38,6 @@ COMPILED_STEMS = {
 }
 """Stems of the test files whose ops are in compiled code."""
 
-_loaded = {}  # backend by name: one each, so that there is one pool of threads each
-
 
 def pytest_generate_tests(metafunc):
     if "backend" in metafunc.fixturenames:
@@ -47,7 +46,9 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("backend", names, indirect=True)
 
 
-def _load(name):
+@cache
+def load(name):
+    """One backend of each name, so that it has one pool of threads; or the reason for none."""
     import hipgpt_kernels
 
     native = {"cpu": None, "numpy": False}.get(name, True)
@@ -56,7 +57,14 @@ def _load(name):
             return hipgpt_kernels.load_backend("hip")
         return hipgpt_kernels.load_backend("cpu", native=native)
     except hipgpt_kernels.BackendError as error:
-        pytest.skip(str(error))
+        return str(error)
+
+
+def load_or_skip(name):
+    backend = load(name)
+    if isinstance(backend, str):
+        pytest.skip(backend)
+    return backend
 
 
 @pytest.fixture
@@ -66,22 +74,19 @@ def backend(request, monkeypatch):
     The compiled code looks its library up at every call, so a narrower one is in force for a test.
     """
     name = request.param
-    base, _, width = name.partition("-")
+    _, _, width = name.partition("-")
     if not width:
-        if name not in _loaded:
-            _loaded[name] = _load(name)
-        yield _loaded[name]
+        yield load_or_skip(name)
         return
     from hipgpt_kernels.native.library import load_library
 
     monkeypatch.setenv("HIPGPT_CPU_WIDTH", width)
     load_library.cache_clear()
     try:
-        if name not in _loaded:
-            _loaded[name] = _load(base)
+        loaded = load_or_skip(name)
         if load_library().hipgpt_own_width() != int(width):
             pytest.skip(f"this processor has no vectors of {width} floats")
-        yield _loaded[name]
+        yield loaded
     finally:
         load_library.cache_clear()
 
