@@ -17,6 +17,8 @@ reductions take it as THREADS) and whatever a kernel must know of its grid is an
               lane() 0 … WAVE − 1                    wave_index() = thread_index() / WAVE
               WAVE                                   constexpr: 64 on gfx9 (CDNA), else 32
   waiting     barrier()                              the block; orders global and LDS accesses
+              local_barrier()                        the block; orders LDS accesses alone, so that
+                                                     loads from global memory stay under way
               wave_barrier()                         the wave; orders LDS accesses among its lanes
   shuffles    shuffle(x, source), shuffle_xor(x, m)  x of another lane; 4- and 8-byte types
               wave_any(predicate)                    true where it is true in some lane of the wave
@@ -125,6 +127,18 @@ DEVICE void barrier() {
   __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup");
 #else
   __syncthreads();
+#endif
+}
+
+// On RDNA barrier() also waits for every load under way and empties the first-level cache, since a
+// block may run on two units with a cache each. That is a waste where only LDS is exchanged.
+DEVICE void local_barrier() {
+#if HIPGPT_AMD && __clang_major__ >= 20
+  __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup", "local");
+  __builtin_amdgcn_s_barrier();
+  __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup", "local");
+#else
+  barrier();
 #endif
 }
 
@@ -511,9 +525,9 @@ DEVICE T block_reduce(T value, Operation operation) {
   value = wave_reduce<WAVE>(value, operation);
   if constexpr (WAVES > 1) {
     SHARED T partial[WAVES];
-    barrier();
+    local_barrier();
     if (lane() == 0) partial[wave_index()] = value;
-    barrier();
+    local_barrier();
     value = partial[0];
 #pragma unroll
     for (int wave = 1; wave < WAVES; wave++) value = operation(value, partial[wave]);

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from types import EllipsisType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from hipgpt_kernels.hip.dtypes import as_dtype
 
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from hipgpt_kernels.hip.driver import Stream
 
 Index: TypeAlias = "int | slice | EllipsisType | None"
+
+
+class Flags(NamedTuple):
+    """As NumPy's `flags`, what is asked for here."""
+
+    c_contiguous: bool
+    writeable: bool
 
 
 def contiguous_strides(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
@@ -39,9 +46,13 @@ class DeviceArray:
         dtype: a NumPy dtype, or `bfloat16`.
         strides: bytes from one element to the next, by dimension; never negative.
         stream: the stream on which our work on this memory is ordered; it knows the device.
+        writeable: False for memory that another library lends for reading only.
     """
 
-    __slots__ = ("__weakref__", "dtype", "owner", "pointer", "shape", "stream", "strides")
+    __slots__ = (
+        *("__weakref__", "dtype", "owner", "pointer"),
+        *("shape", "stream", "strides", "writeable"),
+    )
 
     def __init__(
         self,
@@ -51,6 +62,8 @@ class DeviceArray:
         dtype: Any,
         stream: Stream,
         strides: tuple[int, ...] | None = None,
+        *,
+        writeable: bool = True,
     ) -> None:
         self.owner = owner
         self.pointer = pointer
@@ -58,6 +71,7 @@ class DeviceArray:
         self.dtype = dtype
         self.stream = stream
         self.strides = contiguous_strides(shape, dtype.itemsize) if strides is None else strides
+        self.writeable = writeable
 
     # --- sizes --------------------------------------------------------------------------------
 
@@ -93,6 +107,11 @@ class DeviceArray:
             step *= size
         return True
 
+    @property
+    def flags(self) -> Flags:
+        """Contiguous? Writeable?"""
+        return Flags(self.contiguous, self.writeable)
+
     def __len__(self) -> int:
         if not self.shape:
             raise TypeError("len() of an array without dimensions")
@@ -103,8 +122,22 @@ class DeviceArray:
 
     # --- views --------------------------------------------------------------------------------
 
-    def _view(self, pointer: int, shape: tuple[int, ...], strides: tuple[int, ...]) -> DeviceArray:
-        return DeviceArray(self.owner, pointer, shape, self.dtype, self.stream, strides)
+    def _view(
+        self,
+        pointer: int,
+        shape: tuple[int, ...],
+        strides: tuple[int, ...] | None,
+        dtype: Any = None,
+    ) -> DeviceArray:
+        return DeviceArray(
+            self.owner,
+            pointer,
+            shape,
+            self.dtype if dtype is None else dtype,
+            self.stream,
+            strides,
+            writeable=self.writeable,
+        )
 
     def reshape(self, *shape: int | tuple[int, ...]) -> DeviceArray:
         """The same elements in another shape, never a copy; one size may be −1.
@@ -128,7 +161,7 @@ class DeviceArray:
             return self
         if not self.contiguous:
             raise ValueError("reshape: the array is not contiguous; copy it first")
-        return self._view(self.pointer, result, contiguous_strides(result, self.itemsize))
+        return self._view(self.pointer, result, None)
 
     def view(self, dtype: Any) -> DeviceArray:
         """The same bytes as another dtype; the last dimension grows or shrinks with its size.
@@ -138,9 +171,7 @@ class DeviceArray:
         """
         dtype = as_dtype(dtype)
         if dtype.itemsize == self.itemsize:
-            return DeviceArray(
-                self.owner, self.pointer, self.shape, dtype, self.stream, self.strides
-            )
+            return self._view(self.pointer, self.shape, self.strides, dtype)
         row = self.shape[-1] * self.itemsize if self.shape else 1
         if not self.shape or not self.contiguous or row % dtype.itemsize:
             raise ValueError(
@@ -148,7 +179,7 @@ class DeviceArray:
                 "expected a contiguous array whose rows divide"
             )
         shape = (*self.shape[:-1], row // dtype.itemsize)
-        return DeviceArray(self.owner, self.pointer, shape, dtype, self.stream)
+        return self._view(self.pointer, shape, None, dtype)
 
     def transpose(self, *axes: int) -> DeviceArray:
         """The dimensions in another order; without arguments, reversed."""

@@ -15,6 +15,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -39,6 +40,7 @@ FLAGS = ("-O3", "-std=c++17")
 AMD_FLAGS = (
     *("-x", "hip", "-nogpuinc", "-nogpulib"),  # no header and no library of ROCm's
     *("--offload-device-only", "--no-gpu-bundle-output"),  # a plain ELF file, not a bundle
+    "-fuse-cuid=none",  # no random symbol: equal sources give equal bytes
     "-ffp-contract=fast",
 )
 NVIDIA_FLAGS = ("-x", "cu", "-cubin")
@@ -68,11 +70,23 @@ def code_path(root: Path, architecture: str, stem: str) -> Path:
     return root / architecture / f"{stem}{ending}"
 
 
+def sources(stem: str) -> dict[str, str]:
+    """A kernel's file and every header that it includes, and those that they include; by name."""
+    found: dict[str, str] = {}
+    waiting = [f"{stem}.hip"]
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found[name] = (SOURCES / name).read_text("utf-8")
+            waiting += re.findall(r'^\s*#\s*include\s*"([^"]+)"', found[name], re.MULTILINE)
+    return found
+
+
 def source_hash(stem: str) -> str:
-    """SHA-256 of a kernel's file and every header: what its code object was made from."""
+    """SHA-256 of what a code object is made from."""
     digest = hashlib.sha256()
-    for path in [SOURCES / f"{stem}.hip", *sorted(SOURCES.glob("*.h"))]:
-        digest.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    for name, text in sorted(sources(stem).items()):
+        digest.update(f"{name}\0{text}\0".encode())
     return digest.hexdigest()
 
 

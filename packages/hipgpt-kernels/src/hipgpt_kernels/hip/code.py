@@ -1,8 +1,9 @@
 """The code object of a kernel for a GPU: built ahead, else from the cache, else compiled now.
 
 A code object that was built ahead counts only if the sources have not changed since (a wheel carries
-both; in a checkout they drift apart). The odd thing: the first kernel that has to be compiled brings
-all the others with it, at once, since a program that needs one will need the rest.
+both; in a checkout they drift apart). The odd thing: a kernel is compiled when it is first launched,
+which is quick for whoever needs one op; whoever will need all of them calls `prepare`, which
+compiles as many at once as there are processors.
 """
 
 from __future__ import annotations
@@ -72,8 +73,8 @@ class CodeObjects:
         """
         found = self._find(stem)
         if found is None:
-            self._compile_missing(stem)
-            found = self._compiled[stem]
+            found = self._compiled[stem] = compile_now(self.device, stem)
+            cache.write(cache_name(self.device.architecture, stem), found)
         return found
 
     def _find(self, stem: str) -> bytes | None:
@@ -87,16 +88,18 @@ class CodeObjects:
                 return path.read_bytes()
         return cache.read(cache_name(self.device.architecture, stem))
 
-    def _compile_missing(self, wanted: str) -> None:
-        """Compile every kernel that is neither built ahead nor cached; keep them in the cache."""
-        missing = [stem for stem in build.stems() if stem == wanted or self._find(stem) is None]
+    def missing(self) -> list[str]:
+        """The kernels that would have to be compiled."""
+        return [stem for stem in build.stems() if self._find(stem) is None]
+
+    def prepare(self) -> None:
+        """Compile every missing kernel, as many at once as there are processors.
+
+        Raises:
+            CodeError: as `function`.
+        """
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            jobs = {stem: pool.submit(compile_now, self.device, stem) for stem in missing}
-        # The one that was asked for says why it failed; the others get their turn when needed.
-        for stem, job in jobs.items():
-            if stem == wanted or job.exception() is None:
-                self._compiled[stem] = job.result()
-                cache.write(cache_name(self.device.architecture, stem), self._compiled[stem])
+            list(pool.map(self.image, self.missing()))
 
 
 def compiler_name(architecture: str) -> str:
@@ -142,8 +145,8 @@ def compile_now(device: Device, stem: str) -> bytes:
 
 def compile_with_hiprtc(device: Device, stem: str, no_compiler: str) -> bytes:
     """Compile with the compiler that comes with the HIP runtime."""
-    headers = {path.name: path.read_text("utf-8") for path in sorted(build.SOURCES.glob("*.h"))}
-    source = (build.SOURCES / f"{stem}.hip").read_text("utf-8")
+    headers = build.sources(stem)
+    source = headers.pop(f"{stem}.hip")
     options = [f"--offload-arch={device.target}", "-O3", "-std=c++17", "-ffp-contract=fast"]
     try:
         return driver.compile_with_hiprtc(source, f"{stem}.hip", headers, options)

@@ -26,8 +26,8 @@ CPU, CUDA, CUDA_HOST, ROCM, ROCM_HOST = 1, 2, 3, 10, 11
 CODES = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}
 """DLDataTypeCode by NumPy's kind."""
 BFLOAT = 4
-COPIED = 2
-"""DLPACK_FLAG_BITMASK_IS_COPIED."""
+READ_ONLY = 1
+"""DLPACK_FLAG_BITMASK_READ_ONLY."""
 
 
 class DLTensor(ctypes.Structure):
@@ -157,6 +157,7 @@ def to_dlpack(
     managed.deleter = ctypes.cast(_delete, c_void_p)
     if kind is ManagedVersioned:
         managed.major, managed.minor = 1, 0
+        managed.flags = 0 if array.writeable else READ_ONLY
     address = ctypes.addressof(managed)
     _lent[address] = (managed, sizes, steps, array)
     return _new(address, name, ctypes.cast(_destroy, c_void_p))
@@ -206,9 +207,9 @@ def from_dlpack(source: Any, stream: Stream) -> DeviceArray:
         if tensor.strides
         else contiguous_strides(shape, dtype.itemsize)
     )
-    return DeviceArray(
-        owner, (tensor.data or 0) + tensor.byte_offset, shape, dtype, stream, strides
-    )
+    pointer = (tensor.data or 0) + tensor.byte_offset
+    writeable = not (structure is ManagedVersioned and managed.flags & READ_ONLY)
+    return DeviceArray(owner, pointer, shape, dtype, stream, strides, writeable=writeable)
 
 
 def dtype_of(tensor: DLTensor, source: Any) -> Any:
@@ -237,7 +238,7 @@ def cuda_array_interface(array: DeviceArray) -> dict[str, Any]:
         "version": 3,
         "shape": array.shape,
         "typestr": array.dtype.str,
-        "data": (array.pointer, False),
+        "data": (array.pointer, not array.writeable),
         "strides": None if array.contiguous else array.strides,
         "stream": array.stream.address,
     }
@@ -257,8 +258,10 @@ def from_cuda_array_interface(source: Any, stream: Stream) -> DeviceArray:
         stream.device.synchronize()  # its stream may be gone: the address alone is no handle
     dtype = np.dtype(interface["typestr"])
     shape = tuple(int(size) for size in interface["shape"])
+    pointer, read_only = interface["data"]
+    strides = interface.get("strides")
     return DeviceArray(
-        source, int(interface["data"][0]), shape, dtype, stream, interface.get("strides")
+        source, int(pointer), shape, dtype, stream, strides, writeable=not read_only
     )
 
 
