@@ -47,6 +47,16 @@ def test_kept_are_exactly_those_of_philox(backend, probability):
     np.testing.assert_allclose(out[keep], 1 / (1 - probability), rtol=2e-7)
 
 
+def test_a_word_at_the_border_is_kept(backend):
+    """`word >= round(p · 2³²)`: a p that is an element's own word over 2³² keeps that element."""
+    words = reference_random.random_words(8, seed=3, stream=4)
+    (ones,) = on_device(backend, np.ones(8, np.float32))
+    for i, word in enumerate(words):
+        for threshold, kept in ((word, True), (word + 1, False)):
+            out = backend.to_numpy(backend.dropout_forward(ones, threshold / 2**32, 3, 4))
+            assert (out[i] != 0) == kept
+
+
 def test_the_right_fraction_is_dropped(backend):
     """Within four standard deviations of the binomial; and the mean of a sum is kept."""
     n, p = 200_000, 0.2
