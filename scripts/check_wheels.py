@@ -49,9 +49,8 @@ CLI = """
 import subprocess, sys, pathlib
 hipgpt = str(pathlib.Path(sys.executable).with_name("hipgpt"))
 pathlib.Path("text.txt").write_text("the quick brown fox jumps over the lazy dog. " * 400)
-train = [hipgpt, "train", "--data", "text.txt", "--steps", "5", "--vocab-size", "300", "--dim", "16",
-         "--heads", "2", "--ff", "16", "--layers", "1", "--batch", "4", "--run-name", "check"]
-subprocess.run(train, check=True)
+options = "--data text.txt --steps 5 --vocab-size 300 --dim 16 --heads 2 --ff 16 --layers 1"
+subprocess.run([hipgpt, "train", *options.split(), "--batch", "4"], check=True)
 out = subprocess.run([hipgpt, "generate", "--prompt", "the", "--num-tokens", "5", "--seed", "1"],
                      check=True, capture_output=True, text=True)
 assert out.stdout, out
