@@ -14,38 +14,34 @@ constexpr int THREADS = 128;
 constexpr int WAVES = THREADS / WAVE;
 constexpr int GROUPS = 4;  // of outputs in a block; hip/ops/linear.py knows this number
 
-// Outputs that a wave makes at once. More of them share each x that is read, fewer make more waves.
-template <int ROWS>
-constexpr int OUTPUTS = ROWS <= 2 ? 1 : ROWS == 4 ? 2 : 4;
-
-// grid: ceil(N / (GROUPS · OUTPUTS)); M <= ROWS. residual may be out.
-template <int ROWS, typename T>
+// A wave makes O outputs of each of ROWS rows at once. grid: ceil(N / (GROUPS · O)); M <= ROWS.
+// residual may be out.
+template <int ROWS, int O, typename T>
 DEVICE void gemv(const T* x, const T* weight, const T* bias, const T* residual, T* preactivation,
                  T* out, int M, int N, int K, int activation) {
-  constexpr int O = OUTPUTS<ROWS>, W = PACK<T>;
+  constexpr int W = PACK<T>;
+  constexpr int UNROLL = ROWS * O >= 8 ? 1 : 4;  // loads in flight against registers
   const bool vector = movable<W>(x, K) && movable<W>(weight, K);
   for (int group = wave_index(); group < GROUPS; group += WAVES) {
     const int first = (block_index() * GROUPS + group) * O;
     if (first >= N) return;
     // Rows past the end are read again from the last one and not written.
-    const T* from_x[ROWS];
-    const T* from_weight[O];
+    int row_x[ROWS];  // 32 bits: M is small
+    i64 row_weight[O];
 #pragma unroll
-    for (int m = 0; m < ROWS; m++) from_x[m] = x + static_cast<i64>(minimum(m, M - 1)) * K;
+    for (int m = 0; m < ROWS; m++) row_x[m] = minimum(m, M - 1) * K;
 #pragma unroll
-    for (int o = 0; o < O; o++)
-      from_weight[o] = weight + static_cast<i64>(minimum(first + o, N - 1)) * K;
+    for (int o = 0; o < O; o++) row_weight[o] = static_cast<i64>(minimum(first + o, N - 1)) * K;
     float sums[ROWS * O] = {};
-    constexpr int UNROLL = ROWS >= 4 ? 1 : 4;  // enough loads in flight without running out of registers
     if (vector) {
 #pragma unroll UNROLL
       for (int k = lane() * W; k < K; k += WAVE * W) {
         Pack<float, W> w[O];
 #pragma unroll
-        for (int o = 0; o < O; o++) w[o] = to_float(load_once<W>(from_weight[o] + k));
+        for (int o = 0; o < O; o++) w[o] = to_float(load_once<W>(weight + row_weight[o] + k));
 #pragma unroll
         for (int m = 0; m < ROWS; m++) {
-          const auto values = to_float(load<W>(from_x[m] + k));
+          const auto values = to_float(load<W>(x + row_x[m] + k));
 #pragma unroll
           for (int o = 0; o < O; o++)
 #pragma unroll
@@ -60,7 +56,7 @@ DEVICE void gemv(const T* x, const T* weight, const T* bias, const T* residual, 
 #pragma unroll
           for (int o = 0; o < O; o++)
             sums[m * O + o] =
-                fmaf(to_float(from_x[m][k]), to_float(from_weight[o][k]), sums[m * O + o]);
+                fmaf(to_float(x[row_x[m] + k]), to_float(weight[row_weight[o] + k]), sums[m * O + o]);
       }
     }
     // Lane i keeps result i = m · O + o and finishes it.
@@ -82,22 +78,22 @@ DEVICE void gemv(const T* x, const T* weight, const T* bias, const T* residual, 
   }
 }
 
-#define VARIANT(ROWS, T, suffix)                                                                  \
+#define VARIANT(ROWS, O, T, suffix)                                                               \
   KERNEL(THREADS)                                                                                 \
   void gemv_##suffix(const T* x, const T* weight, const T* bias, const T* residual,               \
                      T* preactivation, T* out, int M, int N, int K, int activation) {             \
-    gemv<ROWS, T>(x, weight, bias, residual, preactivation, out, M, N, K, activation);            \
+    gemv<ROWS, O, T>(x, weight, bias, residual, preactivation, out, M, N, K, activation);         \
   }
 
-VARIANT(1, float, 1_f32)
-VARIANT(2, float, 2_f32)
-VARIANT(4, float, 4_f32)
-VARIANT(8, float, 8_f32)
-VARIANT(1, bf16, 1_bf16)
-VARIANT(2, bf16, 2_bf16)
-VARIANT(4, bf16, 4_bf16)
-VARIANT(8, bf16, 8_bf16)
-VARIANT(1, f16, 1_f16)
-VARIANT(2, f16, 2_f16)
-VARIANT(4, f16, 4_f16)
-VARIANT(8, f16, 8_f16)
+#define VARIANTS(T, suffix)          \
+  VARIANT(1, 1, T, 1x1_##suffix)     \
+  VARIANT(1, 2, T, 1x2_##suffix)     \
+  VARIANT(1, 4, T, 1x4_##suffix)     \
+  VARIANT(2, 2, T, 2x2_##suffix)     \
+  VARIANT(2, 4, T, 2x4_##suffix)     \
+  VARIANT(4, 4, T, 4x4_##suffix)     \
+  VARIANT(8, 4, T, 8x4_##suffix)
+
+VARIANTS(float, f32)
+VARIANTS(bf16, bf16)
+VARIANTS(f16, f16)

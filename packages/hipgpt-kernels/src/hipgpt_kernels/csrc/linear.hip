@@ -218,11 +218,18 @@ KERNEL(SUM_THREADS) void linear_sum(const float* workspace, float* out, i64 n, i
   const i64 first = (static_cast<i64>(block_index()) * SUM_THREADS + thread_index()) * 4;
   if (first >= n) return;
   const bool vector = n % 4 == 0 && aligned(workspace) && aligned(out);
-  auto total = load_part<4>(workspace + first, n - first, vector);
-  for (int split = 1; split < splits; split++) {
-    const auto part = load_part<4>(workspace + split * n + first, n - first, vector);
+  const float* from = workspace + first;
+  Pack<float, 4> total = load_part<4>(from, n - first, vector);
+  const auto add = [&](const Pack<float, 4>& part) {
 #pragma unroll
     for (int e = 0; e < 4; e++) total[e] += part[e];
+  };
+  if (vector) {
+#pragma unroll 8
+    for (int split = 1; split < splits; split++) add(load<4>(from + split * n));
+  } else {
+    for (int split = 1; split < splits; split++)
+      add(load_part<4>(from + split * n, n - first, false));
   }
   const auto before = load_part<4>(out + first, n - first, vector);
 #pragma unroll
