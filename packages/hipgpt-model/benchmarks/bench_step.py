@@ -1,6 +1,6 @@
 """One training step, ours against PyTorch's eager float32, in one process: ms, tokens/s, ratio.
 
-    python benchmarks/bench_step.py [--size default|E256L8|124M] [--steps N] [--threads N]
+    python benchmarks/bench_step.py [--size default|E256L8|124M] [--steps N] [--cpu-time] …
 
 Both get the same weights and the same batch, and must agree on the loss before anything is timed.
 Rounds of steps alternate between the two, so that a machine that slows down slows both; the figure
@@ -84,19 +84,20 @@ def torch_step(config: GPTConfig, training: TrainConfig, weights, threads):
     return step
 
 
-def median_ms(functions, steps, rounds=5):
+def median_ms(functions, steps, clock, rounds=5):
     """Median time of each function, in rounds; the first step of a round is not counted.
 
     Not step by step: threads of the one that has just run still spin when the other begins.
     """
+    rounds = min(rounds, steps)
     times = [[] for _ in functions]
     for number in range(rounds + 1):  # round 0 warms up
         for function, taken in zip(functions, times, strict=True):
             for step in range(1 + -(-steps // rounds)):
-                began = time.perf_counter()
+                began = clock()
                 function()
                 if number > 0 and step > 0:
-                    taken.append((time.perf_counter() - began) * 1e3)
+                    taken.append((clock() - began) * 1e3)
     return [statistics.median(taken) for taken in times]
 
 
@@ -106,7 +107,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=None, help="timed steps (default by size)")
     parser.add_argument("--threads", type=int, default=None, help="of both (default: all cores)")
     parser.add_argument("--numpy", action="store_true", help="NumPy alone, no compiled code")
+    parser.add_argument(
+        "--cpu-time",
+        action="store_true",
+        help="one thread, timed by the processor's time: for a machine that others use too",
+    )
     arguments = parser.parse_args()
+    if arguments.cpu_time:
+        arguments.threads = 1
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
     config, B = SIZES[arguments.size]
     steps = arguments.steps or {"default": 50, "E256L8": 10, "124M": 3}[arguments.size]
     T = config.max_seq_len
@@ -148,7 +157,7 @@ def main() -> None:
     if not config.tied:
         matrices -= config.parameters_by_part()["token embedding"]
     flop = (6 * matrices + 6 * config.num_layers * config.embed_dim * T) * tokens
-    medians = median_ms(list(functions.values()), steps)
+    medians = median_ms(list(functions.values()), steps, clock)
     for name, ms in zip(functions, medians, strict=True):
         print(
             f"{name:24} {ms:10.2f} ms/step {tokens / ms * 1e3:10,.0f} tokens/s "
