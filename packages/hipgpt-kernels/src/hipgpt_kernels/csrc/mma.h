@@ -18,6 +18,7 @@
 // ISA guides section 7.9, the PTX ISA section "Matrix fragments for mma.m16n8k16".
 //
 //   Mma<T>                            T is float, bf16 or f16; everything below is a member of it
+//   MATRIX                            is there a matrix core for T?
 //   A, B                              operands: 16 rows of A, or 16 columns of B, DEPTH deep
 //   Acc                               float v[ACCS]; zero it with clear(acc)
 //   load_a(a, tile, i, k)             tile.at(i, k): A(i.., k..) from LDS that holds rows of k
@@ -127,6 +128,7 @@ DEVICE u32 pack_pair(float low, float high) {
 
 template <class T>
 struct MmaFma {
+  static constexpr bool MATRIX = false;
   static constexpr int DEPTH = PACK<T>;          // 16 bytes of a row: 4 or 8
   static constexpr int STEP = WAVE / 8;          // distance of the rows that a lane owns
   static constexpr int ROWS = 16 / STEP;         // rows of D in a lane: 4 (wave 32), 2 (wave 64)
@@ -287,6 +289,7 @@ struct MmaShape {
 
 template <class T>
 struct MmaCore : MmaShape {
+  static constexpr bool MATRIX = true;
   struct Acc {
     float v[ACCS];
   };

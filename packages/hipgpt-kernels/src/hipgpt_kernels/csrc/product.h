@@ -15,6 +15,7 @@
 #include "device.h"
 #include "linear_tiles.h"
 #include "mma.h"
+#include "wgmma.h"
 
 // C(rows) from a matrix in global memory, `extent` rows of C by `depth`, stored contiguously.
 template <class T>
@@ -89,21 +90,36 @@ DEVICE void copy_wait() {
 
 #endif
 
-template <class T>
-struct Asynchronous {  // does this type go through cp.async here?
-  static constexpr bool value = HIPGPT_NVIDIA && sizeof(T) == 2;
-};
+// Members must be inlined, or the accumulators would live in memory.
+#if HIPGPT_NVIDIA
+#define MEMBER __device__ __forceinline__
+#else
+#define MEMBER __device__ inline __attribute__((always_inline))
+#endif
 
 // --- cp.async: LDS holds the matrix as it is stored --------------------------------------------
 
-template <class T, bool DEEP, int EXTENT, int BK, int THREADS, bool ASYNC>
+enum Way { REGISTERS, ASYNC, WGMMA };
+
+template <bool YES, class T, class U>
+struct Either {
+  using Type = T;
+};
+template <class T, class U>
+struct Either<false, T, U> {
+  using Type = U;
+};
+
+template <class T, bool DEEP, int EXTENT, int BK, int THREADS, Way WAY>
 struct Panel {
   static constexpr int ROWS = DEEP ? EXTENT : BK;
   static constexpr int WIDTH = DEEP ? BK : EXTENT;
   static constexpr int PIECES = WIDTH / PACK<T>;
   static constexpr int SIZE = EXTENT * BK;  // elements of a stage
   static constexpr int TURNS = ROWS * PIECES / THREADS;
-  using Lds = Swizzled<T, WIDTH, false>;
+  static constexpr bool BLOCKS = WAY == WGMMA && !DEEP;
+  using Lds = typename Either<BLOCKS, Blocks<T, BK>, Swizzled<T, WIDTH, false>>::Type;
+  static constexpr int PITCH = BLOCKS ? 64 : WIDTH;  // elements from one row to the next
   static_assert(ROWS * PIECES % THREADS == 0, "every thread copies as many pieces");
 
 #if HIPGPT_NVIDIA
@@ -118,7 +134,7 @@ struct Panel {
   int rows, columns;
   int place;         // where in a stage it goes
 
-  __device__ void start(const Source<T>& of, int first, int k) {
+  MEMBER void start(const Source<T>& of, int first, int k) {
     const int r = thread_index() / PIECES, c = thread_index() % PIECES * PACK<T>;
     rows = DEEP ? of.extent : of.depth;
     columns = DEEP ? of.depth : of.extent;
@@ -132,12 +148,12 @@ struct Panel {
 
   // Fill a stage with the next depth. Pieces outside of the matrix become zeros.
   template <bool ALIGNED>
-  __device__ void fill(T* stage) {
+  MEMBER void fill(T* stage) {
     const int left = column < columns ? rows - row : 0;
     const T* p = from;
 #pragma unroll
     for (int turn = 0; turn < TURNS; turn++) {
-      T* to = stage + place + turn * TURN_ROWS * WIDTH;
+      T* to = stage + place + turn * TURN_ROWS * PITCH;
       if constexpr (ALIGNED)
         copy_async(to, p, turn * TURN_ROWS < left);
       else
@@ -164,7 +180,7 @@ struct Panel {
 // --- through registers: LDS always holds rows of k ---------------------------------------------
 
 template <class T, bool DEEP, int EXTENT, int BK, int THREADS>
-struct Panel<T, DEEP, EXTENT, BK, THREADS, false> {
+struct Panel<T, DEEP, EXTENT, BK, THREADS, REGISTERS> {
   using Lds = Swizzled<T, BK>;
   static constexpr int SIZE = EXTENT * BK;
   static constexpr int KS = DEEP ? 1 : 4;  // rows of the stored matrix that a thread takes at once
@@ -177,7 +193,7 @@ struct Panel<T, DEEP, EXTENT, BK, THREADS, false> {
   DEVICE bool idle(int unit) { return UNITS % THREADS != 0 && unit >= UNITS; }
 
   template <bool ALIGNED>
-  __device__ void fetch(const Source<T>& from, int first, int k) {
+  MEMBER void fetch(const Source<T>& from, int first, int k) {
 #pragma unroll
     for (int turn = 0; turn < TURNS; turn++) {
       const int unit = turn * THREADS + thread_index();
@@ -198,7 +214,7 @@ struct Panel<T, DEEP, EXTENT, BK, THREADS, false> {
     }
   }
 
-  __device__ void put(Lds to) {
+  MEMBER void put(Lds to) {
 #pragma unroll
     for (int turn = 0; turn < TURNS; turn++) {
       const int unit = turn * THREADS + thread_index();
@@ -233,9 +249,12 @@ struct Panel<T, DEEP, EXTENT, BK, THREADS, false> {
 template <class T, class Tile, bool A_DEEP, bool B_DEEP>
 struct Product {
   using M = Mma<T>;
-  static constexpr bool ASYNC = Asynchronous<T>::value;
-  using PanelA = Panel<T, A_DEEP, Tile::BM, Tile::BK, Tile::THREADS, ASYNC>;
-  using PanelB = Panel<T, B_DEEP, Tile::BN, Tile::BK, Tile::THREADS, ASYNC>;
+  // A tile whose waves have 16 rows and all columns is one for wgmma.
+  static constexpr Way WAY = !HIPGPT_NVIDIA || sizeof(T) != 2                         ? REGISTERS
+                             : HOPPER && Tile::WM == 16 && Tile::WN == Tile::BN ? WGMMA
+                                                                                : ASYNC;
+  using PanelA = Panel<T, A_DEEP, Tile::BM, Tile::BK, Tile::THREADS, WAY>;
+  using PanelB = Panel<T, B_DEEP, Tile::BN, Tile::BK, Tile::THREADS, WAY>;
   static constexpr int STAGE = PanelA::SIZE + PanelB::SIZE;  // elements
   static constexpr int FM = Tile::WM / 16, FN = Tile::WN / 16;
 
@@ -250,7 +269,7 @@ struct Product {
   int wave_m, wave_n;  // where the wave's part of the tile starts
 
   // acc = A(m0 .., k0 .. k1) * B(.., n0 ..); k0 is a multiple of BK.
-  __device__ void run(unsigned char* lds, const Source<T>& a, const Source<T>& b, int m0, int n0,
+  MEMBER void run(unsigned char* lds, const Source<T>& a, const Source<T>& b, int m0, int n0,
                       int k0, int k1) {
     wave_m = wave_index() / Tile::WAVES_N * Tile::WM;
     wave_n = wave_index() % Tile::WAVES_N * Tile::WN;
@@ -267,14 +286,16 @@ struct Product {
   }
 
   template <bool ALIGNED>
-  __device__ void loop(T* stages, const Source<T>& a, const Source<T>& b, int m0, int n0, int k0,
+  MEMBER void loop(T* stages, const Source<T>& a, const Source<T>& b, int m0, int n0, int k0,
                        int k1) {
     const int steps = (k1 - k0 + Tile::BK - 1) / Tile::BK;
     PanelA panel_a;
     PanelB panel_b;
 #if HIPGPT_NVIDIA
-    if constexpr (ASYNC) {
-      constexpr int AHEAD = Tile::STAGES - 1;
+    if constexpr (WAY != REGISTERS) {
+      // A stage is filled again AHEAD steps before it is needed. wgmma may still be reading the one of
+      // the step before, so it leaves one stage more alone.
+      constexpr int AHEAD = Tile::STAGES - (WAY == WGMMA ? 2 : 1);
       panel_a.start(a, m0, k0);
       panel_b.start(b, n0, k0);
       auto fill = [&](int step) {
@@ -288,12 +309,31 @@ struct Product {
 #pragma unroll
       for (int step = 0; step < AHEAD; step++) fill(step);
       for (int step = 0; step < steps; step++) {
+        T* stage = stages + step % Tile::STAGES * STAGE;
         copy_wait<AHEAD - 1>();
-        barrier();  // this step's pieces are there, and the stage filled next is free
-        fill(step + AHEAD);
-        multiply(stages + step % Tile::STAGES * STAGE);
+#if HOPPER
+        if constexpr (WAY == WGMMA) {
+          wgmma_see();
+          barrier();  // this step's pieces are there, and all have done with the step before the last
+          multiply_behind(stage);
+          fill(step + AHEAD);
+          wgmma_wait<1>();
+          wgmma_hold(acc[0]);
+        } else
+#endif
+        {
+          barrier();  // this step's pieces are there, and the stage filled next is free
+          fill(step + AHEAD);
+          multiply(stage);
+        }
       }
       copy_wait<0>();
+#if HOPPER
+      if constexpr (WAY == WGMMA) {
+        wgmma_wait<0>();
+        wgmma_hold(acc[0]);
+      }
+#endif
     } else
 #endif
     {
@@ -314,11 +354,11 @@ struct Product {
     }
   }
 
-  __device__ void multiply(T* stage) {
+  MEMBER void multiply(T* stage) {
     const typename PanelA::Lds tile_a{stage};
     const typename PanelB::Lds tile_b{stage + PanelA::SIZE};
     // Matrix cores: all the way, so that operands are read ahead. Plain multiply-adds are many already.
-    constexpr int UNROLL = Same<M, Mma<float>>::value ? 1 : Tile::BK / M::DEPTH;
+    constexpr int UNROLL = M::MATRIX ? Tile::BK / M::DEPTH : 1;
 #pragma unroll UNROLL
     for (int k = 0; k < Tile::BK; k += M::DEPTH) {
       typename M::A a[FM];
@@ -334,10 +374,28 @@ struct Product {
     }
   }
 
+#if HOPPER
+  // Start the products of a stage; they are done after a wait.
+  MEMBER void multiply_behind(T* stage) {
+    const int group = wave_index() / 4;  // a warpgroup has 64 rows: 64 rows of 128 bytes, or a block
+    const u64 a = descriptor<Tile::BK>(stage + group * 64 * 64);
+    const u64 b = descriptor<Tile::BK>(stage + PanelA::SIZE);
+    // 16 k further: 32 bytes along a row, or 16 rows of 128 bytes.
+    constexpr u64 STEP_A = (A_DEEP ? 32 : 2048) / 16, STEP_B = (B_DEEP ? 32 : 2048) / 16;
+    static_assert(Tile::BK == 64 || WAY != WGMMA, "a row of 128 bytes");
+    wgmma_hold(acc[0]);
+    wgmma_begin();
+#pragma unroll
+    for (int k = 0; k < Tile::BK / 16; k++)
+      wgmma<T, A_DEEP, B_DEEP>(acc[0], a + k * STEP_A, b + k * STEP_B);
+    wgmma_commit();
+  }
+#endif
+
   // Give the results to `use(row, column, values)`, row and column counted from the tile's corner:
   // eight columns at a time, neighbours in neighbouring lanes.
   template <class Use>
-  __device__ void results(unsigned char* lds, Use use) {
+  MEMBER void results(unsigned char* lds, Use use) {
     float* strip = reinterpret_cast<float*>(lds) + wave_index() * 16 * OUT_STRIDE;
     constexpr int LANES = Tile::WN / 8;        // that share a row
     constexpr int ROWS = WAVE / LANES;         // written at once
