@@ -3,9 +3,11 @@
 The odd thing: a test that takes `backend` runs once for each backend, and arrays go through
 `from_numpy` and `to_numpy`, so that the suite that holds on the CPU is the one a GPU must pass.
 Tests of ops that the CPU has in compiled code run on its narrower vectors too: those are what
-other people's processors execute.
+other people's processors execute. With HIPGPT_EMULATE=gfx942 (or another of emulator/harness.py)
+the GPU is emulated; there a test whose launches are too large is skipped, saying so.
 """
 
+import os
 import re
 import zlib
 from functools import cache
@@ -54,6 +56,7 @@ def load(name):
     native = {"cpu": None, "numpy": False}.get(name, True)
     try:
         if name == "hip":
+            _emulator()
             return hipgpt_kernels.load_backend("hip")
         return hipgpt_kernels.load_backend("cpu", native=native)
     except hipgpt_kernels.BackendError as error:
@@ -65,6 +68,44 @@ def load_or_skip(name):
     if isinstance(backend, str):
         pytest.skip(backend)
     return backend
+
+
+def _emulator():
+    """The emulator, where the environment asks for one: hip-python drives it like a GPU."""
+    if not os.environ.get("HIPGPT_EMULATE"):
+        return None
+    from .emulator import harness
+
+    return harness.start()
+
+
+@pytest.fixture
+def hip():
+    """The GPU backend, for tests of what only it has; skipped where it cannot be had."""
+    return load_or_skip("hip")
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if "hip" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.gpu)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """A launch that is too large to emulate skips its test, whatever it did with the error."""
+    emulator = _emulator() if "gpu" in item.keywords else None
+    if emulator is None:
+        return (yield)
+    emulator.too_large = ""
+    try:
+        result = yield
+    except Exception:
+        if emulator.too_large:
+            pytest.skip(emulator.too_large)
+        raise
+    assert not emulator.too_large, "a launch was refused and nobody noticed"
+    return result
 
 
 @pytest.fixture

@@ -37,6 +37,8 @@ class Backend(ABC):
     """Short name: "cpu" or "hip"."""
     description: str
     """One line for people: the device, its memory, how it is driven."""
+    reason: str = ""
+    """Why "auto" did not take a GPU; empty where it did, or where a backend was asked for by name."""
 
     # --- memory -------------------------------------------------------------------------------
 

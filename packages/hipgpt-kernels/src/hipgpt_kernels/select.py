@@ -42,11 +42,39 @@ def load_backend(
         raise ValueError(f"load_backend: name is {name!r}, expected one of {', '.join(NAMES)}")
     if device < 0:
         raise ValueError(f"load_backend: device is {device}, expected 0 or more")
-    if name == "hip":
-        raise BackendError(unavailable_hip())
     if device != 0 and name == "cpu":
         raise ValueError(f"load_backend: device is {device}, but the CPU has only device 0")
-    return cpu_backend(threads, native)
+    if name == "cpu":
+        return cpu_backend(threads, native)
+    try:
+        return hip_backend(device, partial=name == "hip")
+    except BackendError as error:
+        if name == "hip":
+            raise
+        backend = cpu_backend(threads, native)
+        backend.reason = f"no GPU: {str(error).removeprefix('hip: ')}"
+        return backend
+
+
+def hip_backend(device: int, *, partial: bool) -> Backend:
+    """The GPU of that number.
+
+    Raises:
+        BackendError: there is none, it cannot be driven, or, unless `partial`, it lacks the kernel
+            of some op.
+    """
+    from hipgpt_kernels.hip.driver import HipError
+    from hipgpt_kernels.hip.runtime import UnavailableError, prepare_library
+
+    try:
+        prepare_library()  # before NumPy and all else that a machine without a GPU need not load
+        from hipgpt_kernels.hip.backend import MISSING, HipBackend
+
+        if MISSING and not partial:
+            raise BackendError(f"hip: there are no GPU kernels yet for {', '.join(MISSING)}")
+        return HipBackend(device)
+    except (UnavailableError, HipError) as error:
+        raise BackendError(f"hip: {error}") from error
 
 
 def cpu_backend(threads: int | None, native: bool | None) -> Backend:
@@ -64,10 +92,3 @@ def cpu_backend(threads: int | None, native: bool | None) -> Backend:
 
     return CpuBackend(threads)
 
-
-def unavailable_hip() -> str:
-    """Why no GPU can be used, and what to do."""
-    return (
-        "hip: this version of hipgpt-kernels has no GPU kernels yet; "
-        'use the CPU with load_backend("cpu")'
-    )

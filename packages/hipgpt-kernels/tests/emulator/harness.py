@@ -53,7 +53,10 @@ Launch = ctypes.CFUNCTYPE(
     ctypes.c_size_t,
 )
 
-LAUNCH_FAILURE = 719
+LAUNCH_FAILURE, NOT_SUPPORTED = 719, 801
+
+MOST_THREADS = int(os.environ.get("HIPGPT_EMULATE_THREADS", str(1 << 15)))
+"""Of one launch: some seconds. Tests with larger ones are skipped, saying so."""
 
 
 class EmulatorError(RuntimeError):
@@ -156,6 +159,8 @@ class Emulator:
         self.functions = []
         self.launched = {}
         """Launches by kernel: what a run has covered."""
+        self.too_large = ""
+        """Set by a launch that was refused for its size; whoever runs the test looks and resets."""
         self.callbacks = (Load(self.load), Function(self.function), Launch(self.launch))
 
     def load(self, image):
@@ -181,6 +186,12 @@ class Emulator:
     def launch(self, function, gx, gy, gz, threads, shared, arguments, packed):
         """Execute a kernel; a fault is printed and becomes hipErrorLaunchFailure."""
         kernel = self.functions[function - 1]
+        if gx * gy * gz * threads > MOST_THREADS:
+            self.too_large = (
+                f"{kernel.name} is launched with {gx * gy * gz * threads} threads, "
+                f"too many to emulate in a test (HIPGPT_EMULATE_THREADS={MOST_THREADS})"
+            )
+            return NOT_SUPPORTED
         try:
             check_launch(kernel, threads, shared, self.shared_limit, packed)
             lds = -(-(kernel.group + shared) // LDS_UNIT)

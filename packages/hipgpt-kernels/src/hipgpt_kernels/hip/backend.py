@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import abc
 import contextlib
+import ctypes
 import functools
 import importlib
 import math
@@ -25,6 +26,7 @@ from hipgpt_kernels.hip.dtypes import as_dtype, bfloat16, decode, encode, host_d
 from hipgpt_kernels.hip.exchange import as_device_array
 from hipgpt_kernels.hip.memory import Pool
 from hipgpt_kernels.hip.ops import basic
+from hipgpt_kernels.hip.ops.errors import error_in
 from hipgpt_kernels.hip.staging import Staging
 
 if TYPE_CHECKING:
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 
 PLAIN = (DeviceArray, int, float, str, bool, type(None), tuple)
 """Arguments that an op takes as they are."""
+RECORD_WORDS = 3
+"""Code, value and limit of the first error that a kernel has met."""
 
 
 def bind(function: Any) -> Any:
@@ -66,6 +70,9 @@ class HipBackend(Backend):
         self.code = CodeObjects(self.device)
         self.function = self.code.function
         """Kernel by file and name, for `Kernel.launch`."""
+        self.error_record = self.zeros((RECORD_WORDS,), np.int64)
+        """What kernels report of ids out of range and the like; see ops/errors.py."""
+        self._record_copy = driver.Pinned(self.error_record.nbytes)
         self._staging: Staging | None = None
         runtime = "CUDA through HIP" if self.device.nvidia else "HIP"
         self.description = (
@@ -131,8 +138,12 @@ class HipBackend(Backend):
             source = compact
         stored = np.uint16 if source.dtype == bfloat16 else source.dtype
         raw = np.empty(source.shape, stored)
+        self._fetch_errors()
         if raw.size:
             self.staging.to_host(raw.ctypes.data, source.pointer, raw.nbytes)
+        else:
+            self.stream.synchronize()
+        self._raise_errors()
         return decode(raw, source.dtype)
 
     def copy(self, destination: Array, source: Array) -> None:
@@ -157,8 +168,29 @@ class HipBackend(Backend):
         basic.copy(self, target, as_device_array(source, self.stream))
 
     def synchronize(self) -> None:
-        """See `Backend.synchronize`."""
+        """See `Backend.synchronize`.
+
+        Raises:
+            ValueError: a kernel met an id out of range since the last wait.
+            FloatingPointError: a kernel met numbers that are not finite where they must be.
+            HipError: the device failed.
+        """
+        self._fetch_errors()
         self.stream.synchronize()
+        self._raise_errors()
+
+    def _fetch_errors(self) -> None:
+        """Have the kernels' report copied to the host, in the order of the stream."""
+        record = self.error_record
+        self.stream.copy_to_host(self._record_copy.pointer, record.pointer, record.nbytes)
+
+    def _raise_errors(self) -> None:
+        """Raise what the fetched report says, once."""
+        words = (ctypes.c_int64 * RECORD_WORDS).from_address(self._record_copy.pointer)
+        error = error_in(np.array(words, np.int64))
+        if error is not None:
+            self.stream.set_bytes(self.error_record.pointer, 0, self.error_record.nbytes)
+            raise error
 
     def memory_info(self) -> tuple[int, int]:
         """See `Backend.memory_info`."""
@@ -214,14 +246,15 @@ def absent(op: str) -> Any:
 
 
 OPS = {
-    "embedding": ("gather_batch", "embedding_forward", "embedding_backward"),
+    "gather": ("gather_batch",),
+    "embedding": ("embedding_forward", "embedding_backward"),
     "linear": ("linear_forward", "linear_backward_input", "linear_backward_weight"),
     "activation": ("activation_forward", "activation_backward"),
     "layernorm": ("layernorm_forward", "layernorm_backward"),
     "attention": ("attention_forward", "attention_backward", "attention_cached"),
     "dropout": ("dropout_forward",),
     "cross_entropy": ("cross_entropy_forward", "cross_entropy_forward_backward"),
-    "adamw": ("gradient_norm", "adamw_step"),
+    "adamw": ("gradient_norm", "adamw_step", "adamw_step_low"),
     "sampling": ("sample",),
 }
 """The contract's ops by file."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -260,6 +261,7 @@ class Event:
     def __init__(self, *, timing: bool = True) -> None:
         flag = "hipEventDefault" if timing else "hipEventDisableTiming"
         self.handle = call("hipEventCreateWithFlags", int(getattr(hip(), flag)))
+        destroy_with(self, "hipEventDestroy", self.handle)
 
     def record(self, stream: Stream) -> None:
         """Take place after what the stream has been given so far."""
@@ -274,9 +276,6 @@ class Event:
         self.synchronize()
         return float(call("hipEventElapsedTime", earlier.handle, self.handle))
 
-    def __del__(self) -> None:
-        release("hipEventDestroy", self)
-
 
 class Stream:
     """Work that a device does in order.
@@ -289,6 +288,7 @@ class Stream:
         device.activate()
         self.device = device
         self.handle = call("hipStreamCreateWithFlags", int(hip().hipStreamDefault))
+        destroy_with(self, "hipStreamDestroy", self.handle)
         self.address = int(self.handle)
         """hipStream_t (CUstream) as a number, for other libraries."""
         kinds = hip().hipMemcpyKind
@@ -356,11 +356,9 @@ class Stream:
         captured = call("hipStreamEndCapture", self.handle)
         try:
             graph.handle = call("hipGraphInstantiateWithFlags", captured, 0)
+            destroy_with(graph, "hipGraphExecDestroy", graph.handle)
         finally:
             call("hipGraphDestroy", captured)
-
-    def __del__(self) -> None:
-        release("hipStreamDestroy", self)
 
 
 class Graph:
@@ -382,9 +380,6 @@ class Graph:
             raise RuntimeError("the graph was not captured to its end and cannot be launched")
         call("hipGraphLaunch", self.handle, self.stream.handle)
 
-    def __del__(self) -> None:
-        release("hipGraphExecDestroy", self)
-
 
 class Module:
     """A code object that a device has loaded."""
@@ -399,12 +394,16 @@ class Module:
         return call("hipModuleGetFunction", self.handle, name.encode())
 
 
-def release(function: str, owner: Any) -> None:
-    """Destroy a handle; silent, since an interpreter that ends may have lost the runtime already."""
-    handle = getattr(owner, "handle", None)
-    if handle is not None:
-        with contextlib.suppress(Exception):
-            getattr(hip(), function)(handle)
+def destroy_with(owner: Any, function: str, handle: Any) -> None:
+    """Destroy a handle when its owner is gone, but not while the interpreter ends: the runtime may
+    be gone by then, and the process takes everything with it anyway."""
+    weakref.finalize(owner, _destroy, function, handle).atexit = False
+
+
+def _destroy(function: str, handle: Any) -> None:
+    """Silent: nobody can catch what is raised here."""
+    with contextlib.suppress(Exception):
+        getattr(hip(), function)(handle)
 
 
 def free(pointer: int) -> None:
@@ -413,15 +412,13 @@ def free(pointer: int) -> None:
         hip().hipFree(pointer)
 
 
-def allocate_pinned(nbytes: int) -> int:
-    """Address of page-locked host memory, which the device copies from and to by itself."""
-    return int(call("hipHostMalloc", nbytes, 0))
+class Pinned:
+    """Page-locked host memory, which the device copies from and to by itself."""
 
-
-def free_pinned(pointer: int) -> None:
-    """Give page-locked memory back."""
-    with contextlib.suppress(Exception):
-        hip().hipHostFree(pointer)
+    def __init__(self, nbytes: int) -> None:
+        self.handle = call("hipHostMalloc", nbytes, 0)
+        destroy_with(self, "hipHostFree", self.handle)
+        self.pointer = int(self.handle)
 
 
 def compile_with_hiprtc(

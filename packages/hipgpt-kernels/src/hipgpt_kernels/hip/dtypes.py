@@ -92,7 +92,8 @@ def encode(values: np.ndarray, dtype: Any) -> np.ndarray:
     """A contiguous NumPy array whose bytes are those of `values` as `dtype` on a device."""
     if dtype == bfloat16:
         return to_bfloat16(values)
-    return np.asarray(values, dtype=dtype, order="C")
+    with np.errstate(over="ignore"):  # as on a device: what is too large becomes infinite
+        return np.asarray(values, dtype=dtype, order="C")
 
 
 def decode(raw: np.ndarray, dtype: Any) -> np.ndarray:

@@ -9,6 +9,7 @@ call.
 from __future__ import annotations
 
 import ctypes
+import weakref
 from ctypes import c_char_p, c_int32, c_int64, c_uint8, c_uint16, c_uint32, c_uint64, c_void_p
 from typing import TYPE_CHECKING, Any
 
@@ -167,11 +168,13 @@ class Borrowed:
     """Another library's memory: its deleter is called when the last view is gone."""
 
     def __init__(self, managed: Any) -> None:
-        self._managed = managed
+        weakref.finalize(self, _give_back, managed).atexit = False
 
-    def __del__(self) -> None:
-        if self._managed.deleter:
-            Deleter(self._managed.deleter)(ctypes.addressof(self._managed))
+
+def _give_back(managed: Any) -> None:
+    """Tell the producer that we are done."""
+    if managed.deleter:
+        Deleter(managed.deleter)(ctypes.addressof(managed))
 
 
 def from_dlpack(source: Any, stream: Stream) -> DeviceArray:

@@ -9,7 +9,6 @@ bytes have left the caller's array, with the device still at work.
 from __future__ import annotations
 
 import ctypes
-import weakref
 from typing import TYPE_CHECKING
 
 from hipgpt_kernels.hip import driver
@@ -27,12 +26,11 @@ class Staging:
     def __init__(self, stream: Stream) -> None:
         self.stream = stream
         stream.device.activate()
-        self._halves = [driver.allocate_pinned(HALF) for _ in range(2)]
+        self._memory = [driver.Pinned(HALF) for _ in range(2)]
+        self._halves = [half.pointer for half in self._memory]
         self._events = [driver.Event(timing=False) for _ in range(2)]
         self._busy = [False, False]
         self._turn = 0
-        for half in self._halves:
-            weakref.finalize(self, driver.free_pinned, half).atexit = False
 
     def _next(self) -> int:
         """The half whose turn it is, once the device is done with it."""

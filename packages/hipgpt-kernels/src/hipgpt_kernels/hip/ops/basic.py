@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hipgpt_kernels import checks
-from hipgpt_kernels.hip.dtypes import FLOATING, bfloat16, suffix, to_bfloat16
+from hipgpt_kernels.hip.dtypes import FLOATING, as_dtype, bfloat16, suffix, to_bfloat16
 from hipgpt_kernels.hip.kernel import INT, LONG, POINTER, Kernel
 
 if TYPE_CHECKING:
@@ -161,6 +161,7 @@ def convert(
         out: the shape of x, of `dtype`, contiguous. Must not overlap x.
     """
     op = "convert"
+    dtype = as_dtype(dtype)
     checks.dtype(op, "x", x, *FLOATING)
     checks.contiguous(op, "x", x)
     out = backend.empty(x.shape, dtype) if out is None else out
@@ -173,9 +174,7 @@ def convert(
         return out
     vector = vector_width(x, out)
     blocks = block_count(backend, x.size, 4 if vector else 1)
-    CONVERT.launch(
-        backend, f"{of}_{to}", blocks, THREADS, *(out, x, x.size, blocks, vector)
-    )
+    CONVERT.launch(backend, f"{of}_{to}", blocks, THREADS, *(out, x, x.size, blocks, vector))
     return out
 
 
