@@ -26,6 +26,8 @@ struct Plan {
     static constexpr int THREADS = WAVES * WAVE;
     static constexpr int OWN = WAVES * R * 16;    // own rows of a block
     static constexpr int SLICE = Sizes::SLICE;
+    // Blocks a multiprocessor must have room for: only the warpgroup unit needs others to fill its waits.
+    static constexpr int BLOCKS = U::TOGETHER == 1 ? 1 : PASS == FORWARD ? 4 : PASS == QUERIES ? 3 : 2;
     typedef typename U::template Own<D, R, Sizes::KEEP> Own;
     typedef typename U::Acc Acc;
 
@@ -119,10 +121,12 @@ DEVICE void forward(unsigned char* lds, const T* q, const T* k, const T* v, T* o
     const int own = tile * Q::OWN + Q::first(), leader = tile * Q::OWN + Q::leader();
     const int end = minimum(position + rows, position + (tile + 1) * Q::OWN);  // keys
 
-    typename Q::Own mine;
-    mine.load(q + b * q_b + h * (i64)q_h, q_t, own, rows, columns, wide);
     Keys keys{{k + b * k_b + h * (i64)k_h, k_t, end, columns, (bool)wide}, 0};
     Values values{{v + b * v_b + h * (i64)v_h, v_t, end, columns, (bool)wide}, 0};
+    keys.template fetch<DOUBLE>(lds, 0);
+    values.template fetch<DOUBLE>(lds + Keys::BYTES, 0);
+    typename Q::Own mine;
+    mine.load(q + b * q_b + h * (i64)q_h, q_t, own, rows, columns, wide);
 
     typename Q::Acc sum_of_values[R][D / 16];
     clear<U>(sum_of_values);
@@ -133,14 +137,12 @@ DEVICE void forward(unsigned char* lds, const T* q, const T* k, const T* v, T* o
         for (int slot = 0; slot < ROWS; slot++) most[i][slot] = -INFINITY_F, sum[i][slot] = 0.0f;
     const float unit = scale * LOG2_E;
 
-    keys.template fetch<DOUBLE>(lds, 0);
-    values.template fetch<DOUBLE>(lds + Keys::BYTES, 0);
     for (int other = 0, turn = 0; other < end; other += Q::OTHERS, turn ^= DOUBLE) {
         unsigned char* buffer = lds + turn * BYTES;
         keys.template land<DOUBLE>(buffer, other);
         values.template land<DOUBLE>(buffer + Keys::BYTES, other);
         U::published();
-        barrier();
+        lds_barrier();
         if (other + Q::OTHERS < end) {
             unsigned char* next = lds + (DOUBLE ? (turn ^ 1) * BYTES : 0);
             keys.template fetch<DOUBLE>(next, other + Q::OTHERS);
@@ -193,7 +195,7 @@ DEVICE void forward(unsigned char* lds, const T* q, const T* k, const T* v, T* o
             U::template weigh<D>(sum_of_values, s, Values::turned(buffer + Keys::BYTES), 0);
             U::template wait<0>(sum_of_values);
         }
-        if (!DOUBLE) barrier();
+        if (!DOUBLE) lds_barrier();
     }
 
     float factor[R][ROWS];
@@ -251,13 +253,13 @@ DEVICE void backward_queries(unsigned char* lds, const T* dout, const T* q, cons
     const T* gradient = dout + b * dout_b + h * (i64)dout_h;
     const T* result = out + b * out_b + h * (i64)out_h;
 
-    typename Q::Own mine, mine_gradient;
-    mine.load(q + b * q_b + h * (i64)q_h, q_t, own, rows, columns, wide);
-    mine_gradient.load(gradient, dout_t, own, rows, columns, wide);
     Keys keys{{k + b * k_b + h * (i64)k_h, k_t, end, columns, (bool)wide}, 0};
     Values values{{v + b * v_b + h * (i64)v_h, v_t, end, columns, (bool)wide}, 0};
     keys.template fetch<DOUBLE>(lds, 0);
     values.template fetch<DOUBLE>(lds + Keys::BYTES, 0);
+    typename Q::Own mine, mine_gradient;
+    mine.load(q + b * q_b + h * (i64)q_h, q_t, own, rows, columns, wide);
+    mine_gradient.load(gradient, dout_t, own, rows, columns, wide);
 
     float log2_sum[R][ROWS], row_delta[R][ROWS];  // of the own rows
 #pragma unroll
@@ -279,7 +281,7 @@ DEVICE void backward_queries(unsigned char* lds, const T* dout, const T* q, cons
         keys.template land<DOUBLE>(buffer, other);
         values.template land<DOUBLE>(buffer + Keys::BYTES, other);
         U::published();
-        barrier();
+        lds_barrier();
         if (other + Q::OTHERS < end) {
             unsigned char* next = lds + (DOUBLE ? (turn ^ 1) * BYTES : 0);
             keys.template fetch<DOUBLE>(next, other + Q::OTHERS);
@@ -309,7 +311,7 @@ DEVICE void backward_queries(unsigned char* lds, const T* dout, const T* q, cons
             U::template weigh<D>(sum, ds, Keys::turned(buffer), 0);
             U::template wait<0>(sum);
         }
-        if (!DOUBLE) barrier();
+        if (!DOUBLE) lds_barrier();
     }
 
     float factor[R][ROWS];
@@ -344,11 +346,14 @@ DEVICE void backward_keys(unsigned char* lds, const T* dout, const T* q, const T
     const int begin = tile * Q::OWN / Q::OTHERS * Q::OTHERS;  // queries
     const i64 place = (i64)(b * H + h) * rows;
 
+    Others queries{{q + b * q_b + h * (i64)q_h, q_t, rows, columns, (bool)wide}, from};
+    Others gradients{{dout + b * dout_b + h * (i64)dout_h, dout_t, rows, columns, (bool)wide}, from};
+
+    queries.template fetch<DOUBLE>(lds, begin);
+    gradients.template fetch<DOUBLE>(lds + Others::BYTES, begin);
     typename Q::Own mine_keys, mine_values;
     mine_keys.load(k + b * k_b + h * (i64)k_h, k_t, own, rows, columns, wide);
     mine_values.load(v + b * v_b + h * (i64)v_h, v_t, own, rows, columns, wide);
-    Others queries{{q + b * q_b + h * (i64)q_h, q_t, rows, columns, (bool)wide}, from};
-    Others gradients{{dout + b * dout_b + h * (i64)dout_h, dout_t, rows, columns, (bool)wide}, from};
 
     typename Q::Acc sum_keys[R][SLICE / 16], sum_values[R][SLICE / 16];
     clear<U>(sum_keys);
@@ -356,8 +361,6 @@ DEVICE void backward_keys(unsigned char* lds, const T* dout, const T* q, const T
     const float unit = scale * LOG2_E;
     static_assert(Q::OTHERS <= Q::THREADS, "a thread brings one row's statistics");
 
-    queries.template fetch<DOUBLE>(lds, begin);
-    gradients.template fetch<DOUBLE>(lds + Others::BYTES, begin);
     for (int other = begin, turn = 0; other < rows; other += Q::OTHERS, turn ^= DOUBLE) {
         unsigned char* buffer = lds + turn * BYTES;
         float* numbers = statistics + turn * 2 * Q::OTHERS;
@@ -369,7 +372,7 @@ DEVICE void backward_keys(unsigned char* lds, const T* dout, const T* q, const T
         queries.template land<DOUBLE>(buffer, other);
         gradients.template land<DOUBLE>(buffer + Others::BYTES, other);
         U::published();
-        barrier();
+        lds_barrier();
         if (other + Q::OTHERS < rows) {
             unsigned char* next = lds + (DOUBLE ? (turn ^ 1) * BYTES : 0);
             queries.template fetch<DOUBLE>(next, other + Q::OTHERS);
@@ -405,7 +408,7 @@ DEVICE void backward_keys(unsigned char* lds, const T* dout, const T* q, const T
             U::template wait<0>(sum_keys);
             U::template wait<0>(sum_values);
         }
-        if (!DOUBLE) barrier();
+        if (!DOUBLE) lds_barrier();
     }
 
     float factor[R][ROWS], one[R][ROWS];
@@ -445,7 +448,7 @@ constexpr METHOD int keys_bytes() {
 }
 
 #define INSTANCES(T, NAME, D)                                                                             \
-    KERNEL((Plan<T, D, FORWARD>::THREADS))                                                                \
+    KERNEL_LIMIT((Plan<T, D, FORWARD>::THREADS), 1, (Plan<T, D, FORWARD>::BLOCKS))                                                               \
     void attention_forward_##NAME##_##D(                                                                  \
         const T* q, const T* k, const T* v, T* out, float* lse, const int* position_pointer, i64 q_b,     \
         i64 k_b, i64 v_b, i64 out_b, int q_t, int q_h, int k_t, int k_h, int v_t, int v_h, int out_t,     \
@@ -455,7 +458,7 @@ constexpr METHOD int keys_bytes() {
                       out_h, rows, H, columns, position_pointer ? *position_pointer : position, scale,    \
                       wide);                                                                              \
     }                                                                                                     \
-    KERNEL((Plan<T, D, QUERIES>::THREADS))                                                                \
+    KERNEL_LIMIT((Plan<T, D, QUERIES>::THREADS), 1, (Plan<T, D, QUERIES>::BLOCKS))                                                               \
     void attention_backward_queries_##NAME##_##D(                                                         \
         const T* dout, const T* q, const T* k, const T* v, const T* out, const float* lse, float* delta,  \
         T* dq, i64 dout_b, i64 q_b, i64 k_b, i64 v_b, i64 out_b, i64 dq_b, int dout_t, int dout_h,        \
@@ -466,7 +469,7 @@ constexpr METHOD int keys_bytes() {
                                q_h, k_b, k_t, k_h, v_b, v_t, v_h, out_b, out_t, out_h, dq_b, dq_t, dq_h,  \
                                rows, H, columns, scale, wide);                                            \
     }                                                                                                     \
-    KERNEL((Plan<T, D, KEYS>::THREADS))                                                                   \
+    KERNEL_LIMIT((Plan<T, D, KEYS>::THREADS), 1, (Plan<T, D, KEYS>::BLOCKS))                                                                  \
     void attention_backward_keys_##NAME##_##D(                                                            \
         const T* dout, const T* q, const T* k, const T* v, const float* lse, const float* delta, T* dk,   \
         T* dv, i64 dout_b, i64 q_b, i64 k_b, i64 v_b, i64 dk_b, i64 dv_b, int dout_t, int dout_h,         \

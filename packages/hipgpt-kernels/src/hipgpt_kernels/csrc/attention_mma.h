@@ -52,6 +52,17 @@
 #define ATTENTION_MATRIX 0
 #endif
 
+// A barrier that orders LDS alone: loads from memory that were started before it go on.
+DEVICE void lds_barrier() {
+#if HIPGPT_AMD
+    __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup", "local");
+    __builtin_amdgcn_s_barrier();
+    __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup", "local");
+#else
+    __syncthreads();
+#endif
+}
+
 typedef Pack<u32, 2> Words2;
 typedef Pack<u32, 4> Words4;
 
@@ -473,8 +484,7 @@ struct MatrixAttention {
     }
 
     // A pair of elements of a row that may be short or lie at an odd address.
-    static METHOD u32 pair(const T* p, int k, int columns, bool wide) {
-        if (wide) return k < columns ? *(const u32*)(p + k) : 0u;
+    static METHOD u32 pair(const T* p, int k, int columns) {
         u32 low = k < columns ? (u32)*(const u16*)(p + k) : 0u;
         u32 high = k + 1 < columns ? (u32)*(const u16*)(p + k + 1) : 0u;
         return low | high << 16;
@@ -486,9 +496,17 @@ struct MatrixAttention {
         const int l = lane();
 #if defined(ATTENTION_SYNC)
 #pragma unroll
-        for (int e = 0; e < 4; e++) {
-            int at = first + l / 4 + 8 * (e % 2);
-            a.w[e] = pair(p + (at < rows ? at : rows - 1) * stride, k + 8 * (e / 2) + 2 * (l % 4), columns, wide);
+        for (int h = 0; h < 2; h++) {
+            const int at = first + l / 4 + 8 * h;
+            const T* row = p + (at < rows ? at : rows - 1) * stride;
+            const int c = k + 2 * (l % 4);
+            if (wide) {
+                a.w[h] = c < columns ? *(const u32*)(row + c) : 0u;
+                a.w[2 + h] = c + 8 < columns ? *(const u32*)(row + c + 8) : 0u;
+            } else {
+                a.w[h] = pair(row, c, columns);
+                a.w[2 + h] = pair(row, c + 8, columns);
+            }
         }
 #else
         constexpr int WORDS = sizeof(Operand) / 4;
@@ -506,7 +524,7 @@ struct MatrixAttention {
             }
         } else {
 #pragma unroll
-            for (int e = 0; e < WORDS; e++) a.w[e] = pair(row, k + 2 * e, columns, false);
+            for (int e = 0; e < WORDS; e++) a.w[e] = pair(row, k + 2 * e, columns);
         }
 #endif
     }
@@ -521,13 +539,18 @@ struct MatrixAttention {
         bool wide;
         METHOD void load(const T* p_, long long stride_, int first_, int rows_, int columns_, bool wide_) {
             p = p_, stride = stride_, first = first_, rows = rows_, columns = columns_, wide = wide_;
-            if (KEEP) {
+            if (!KEEP) return;
+            if (wide)  // asked once, not for every load
+                keep(true);
+            else
+                keep(false);
+        }
+        METHOD void keep(bool wide_) {
 #pragma unroll
-                for (int i = 0; i < R; i++)
+            for (int i = 0; i < R; i++)
 #pragma unroll
-                    for (int k = 0; k < D / 16; k++)
-                        from_memory(kept[i][k], p, stride, first + 16 * i, rows, 16 * k, columns, wide);
-            }
+                for (int k = 0; k < D / 16; k++)
+                    from_memory(kept[KEEP ? i : 0][KEEP ? k : 0], p, stride, first + 16 * i, rows, 16 * k, columns, wide_);
         }
         METHOD void get(Operand& a, int i, int k) const {
             if (KEEP)

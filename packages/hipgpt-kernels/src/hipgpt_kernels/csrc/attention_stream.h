@@ -130,17 +130,32 @@ struct Stream {
         }
     }
 #if HIPGPT_NVIDIA
+    // A thread's pieces lie in one column, THREADS / (D / PIECE) rows apart: one address and one place in LDS
+    // serve them all. Rows past the end become zeros.
     METHOD void copy(unsigned char* lds, int first) const {
+        constexpr int ACROSS = D / PIECE, STEP = THREADS / ACROSS;
+        static_assert(THREADS % ACROSS == 0 && (STEP % 8 == 0 || UNITS <= THREADS), "the twist repeats every 8 rows");
+        const int r = thread_index() / ACROSS, c = thread_index() % ACROSS * PIECE;
+        if (UNITS < THREADS && thread_index() >= UNITS) return;
+        const int left = c < source.columns ? source.rows - first - r : 0;
+        const T* p = source.p + (first + r) * source.stride + c;
+        u32 to = shared_address(plain(lds).at(r, c));
+        const int bytes_across = (int)sizeof(T) * (D + U::PADDING) * STEP;
+        if (left > (TURNS - 1) * STEP) {
 #pragma unroll
-        for (int turn = 0; turn < TURNS; turn++) {
-            const int unit = thread_index() + turn * THREADS;
-            if (UNITS % THREADS != 0 && unit >= UNITS) continue;
-            const int c = unit % (D / PIECE) * PIECE, r = unit / (D / PIECE);
-            const bool inside = first + r < source.rows && c < source.columns;
-            const T* p = inside ? source.p + (first + r) * source.stride + c : source.p;
-            asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(plain(lds).at(r, c))),
-                         "l"(p), "r"(inside ? 16 : 0)
-                         : "memory");
+            for (int turn = 0; turn < TURNS; turn++) {
+                asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(p) : "memory");
+                to += bytes_across, p += STEP * source.stride;
+            }
+        } else {
+#pragma unroll
+            for (int turn = 0; turn < TURNS; turn++) {
+                const bool inside = turn * STEP < left;
+                asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(inside ? p : source.p),
+                             "r"(inside ? 16 : 0)
+                             : "memory");
+                to += bytes_across, p += STEP * source.stride;
+            }
         }
     }
 #endif

@@ -6,6 +6,7 @@
 
 #include "attention_mma.h"
 #include "attention_tiles.h"
+#include "attention_wgmma.h"
 
 #if HIPGPT_NVIDIA
 constexpr int ATTENTION_FAMILY = NVIDIA;
@@ -33,3 +34,15 @@ struct AttentionUnit<float, D> {
     typedef FmaAttention<float> Type;
     static constexpr int FAMILY = ATTENTION_FAMILY;
 };
+#if defined(ATTENTION_WGMMA)
+template <>
+struct AttentionUnit<bf16, 64> {
+    typedef WarpgroupAttention<bf16> Type;
+    static constexpr int FAMILY = HOPPER;
+};
+template <>
+struct AttentionUnit<f16, 64> {
+    typedef WarpgroupAttention<f16> Type;
+    static constexpr int FAMILY = HOPPER;
+};
+#endif
