@@ -51,8 +51,12 @@ class Backend(ABC):
         """A new array of zeros."""
 
     @abstractmethod
-    def from_numpy(self, array: np.ndarray) -> Array:
-        """A copy of a NumPy array on the device, contiguous in C order."""
+    def from_numpy(self, array: np.ndarray, *, copy: bool = True) -> Array:
+        """A NumPy array on the device, contiguous in C order.
+
+        With copy=False a backend whose memory is NumPy's may give the array itself, so that a file
+        mapped into memory need not be read whole.
+        """
 
     @abstractmethod
     def to_numpy(self, array: Array) -> np.ndarray:

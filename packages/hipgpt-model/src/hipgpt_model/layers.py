@@ -219,12 +219,15 @@ class Block:
         mark = arena.mark()
 
         dbranch = self._branch_gradient(dx, arena, dropout, self.feed_forward_dropout)
+        # Not in place on the preactivation where it can be helped: the product would have to wait
+        # elsewhere until the slope has been read. Only swiglu's gradient needs its 2F columns.
+        in_place = self.config.activation == "swiglu"
         dpreactivation = self.down.backward(
             dbranch,
             cache.activation,
             activation=self.config.activation,
             preactivation=cache.preactivation,
-            out=cache.preactivation,
+            out=cache.preactivation if in_place else cache.activation,
         )
         dnorm2 = self.up.backward(dpreactivation, cache.norm2, out=cache.norm2)
         self.norm2.backward(dnorm2, cache.x2, cache.statistics2, dx)

@@ -118,7 +118,7 @@ class Trainer:
         self.data_position = 0
 
         B, T = train_config.batch_size, data.T
-        self._tokens = backend.from_numpy(data.tokens)  # (N,)
+        self._tokens = backend.from_numpy(data.tokens, copy=False)  # (N,)
         self._starts = backend.empty((B,), np.int64)
         self._inputs = backend.empty((B, T), np.int32)
         self._targets = backend.empty((B, T), np.int32)

@@ -63,11 +63,13 @@ class CpuBackend(Backend):
         self.fill(array, 0.0)
         return array
 
-    def from_numpy(self, array: np.ndarray) -> np.ndarray:
+    def from_numpy(self, array: np.ndarray, *, copy: bool = True) -> np.ndarray:
         """See `Backend.from_numpy`."""
-        copy = self.empty(array.shape, array.dtype)
-        copy[...] = array
-        return copy
+        if not copy and array.flags.c_contiguous:
+            return array
+        new = self.empty(array.shape, array.dtype)
+        new[...] = array
+        return new
 
     def to_numpy(self, array: Array) -> np.ndarray:
         """See `Backend.to_numpy`."""

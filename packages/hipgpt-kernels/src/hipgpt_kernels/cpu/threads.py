@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache, partial
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from threadpoolctl import ThreadpoolController
@@ -35,6 +36,33 @@ def blas_libraries() -> list[Any]:
     return [
         library for library in ThreadpoolController().lib_controllers if library.user_api == "blas"
     ]
+
+
+class BlasLimit:
+    """Holds BLAS to one thread while anybody is inside, whichever threads come and go."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._inside = 0
+        self._before: list[tuple[Any, int]] = []
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                self._before = [(library, library.num_threads) for library in blas_libraries()]
+                for library, _ in self._before:
+                    library.set_num_threads(1)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                for library, count in self._before:
+                    library.set_num_threads(count)
+
+
+SINGLE_THREADED_BLAS = BlasLimit()
 
 
 class Workers:
@@ -92,10 +120,7 @@ class Workers:
             return
         if self._pool is None:
             self._pool = ThreadPoolExecutor(self.threads - 1, thread_name_prefix="hipgpt")
-        previous = [(library, library.num_threads) for library in blas_libraries()]
-        for library, _ in previous:
-            library.set_num_threads(1)
-        try:
+        with SINGLE_THREADED_BLAS:
             futures: list[Future[None]] = [self._pool.submit(task) for task in tasks[1:]]
             try:
                 tasks[0]()
@@ -104,6 +129,3 @@ class Workers:
             for error in errors:
                 if error is not None:
                     raise error
-        finally:
-            for library, count in previous:
-                library.set_num_threads(count)

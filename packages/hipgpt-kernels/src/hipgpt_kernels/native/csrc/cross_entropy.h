@@ -4,6 +4,10 @@
 #include "layernorm.h"
 #include "vector.h"
 
+// Logits whose exponentials are summed before they join the rest: the many small ones of a large
+// vocabulary would be lost one by one beside the few large ones.
+constexpr int64_t RUN = 512;
+
 static void cross_entropy_rows(float* logits, const int32_t* targets, float* losses, float* correct,
                                int64_t rows, int64_t V, int32_t backward, float scale) {
     for (int64_t r = 0; r < rows; ++r, logits += V) {
@@ -25,24 +29,28 @@ static void cross_entropy_rows(float* logits, const int32_t* targets, float* los
             while (first < target && logits[first] != most) ++first;
             correct[r] = first == target && logits[target] == most ? 1.0f : 0.0f;
         }
-        Vec s0{}, s1{};
-        for (j = 0; j + 2 * W <= V; j += 2 * W) {
-            const Vec a = exponential(load(logits + j) - most);
-            const Vec b = exponential(load(logits + j + W) - most);
-            s0 += a;
-            s1 += b;
-            if (backward) {
-                store(logits + j, a);
-                store(logits + j + W, b);
+        float total = 0.0f;
+        for (int64_t first = 0; first < V; first += RUN) {
+            const int64_t last = first + RUN < V ? first + RUN : V;
+            Vec s0{}, s1{};
+            for (j = first; j + 2 * W <= last; j += 2 * W) {
+                const Vec a = exponential(load(logits + j) - most);
+                const Vec b = exponential(load(logits + j + W) - most);
+                s0 += a;
+                s1 += b;
+                if (backward) {
+                    store(logits + j, a);
+                    store(logits + j + W, b);
+                }
             }
+            for (; j < last; j += W) {
+                const int64_t n = last - j < W ? last - j : W;
+                const Vec a = exponential(load_some(logits + j, n, -INFINITY) - most);
+                s0 += a;
+                if (backward) store_some(logits + j, a, n);
+            }
+            total += sum(s0 + s1);
         }
-        for (; j < V; j += W) {
-            const int64_t n = V - j < W ? V - j : W;
-            const Vec a = exponential(load_some(logits + j, n, -INFINITY) - most);
-            s0 += a;
-            if (backward) store_some(logits + j, a, n);
-        }
-        const float total = sum(s0 + s1);
         losses[r] = logf(total) - chosen;
         if (backward) {
             const float factor = scale / total;
