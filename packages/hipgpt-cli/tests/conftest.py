@@ -7,6 +7,7 @@ takes half a second, and is for what only it can show: signals, pipes, terminals
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import struct
 import subprocess
@@ -155,11 +156,13 @@ def _on_a_terminal(*args, columns=100, typed=()):
         preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - Ctrl-C needs it
     )  # fmt: skip
     os.close(slave)
-    shown = b""
+    shown, seen = b"", 0
     waiting = list(typed)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 45
     try:
-        while time.monotonic() < deadline:
+        while (left := deadline - time.monotonic()) > 0:
+            if not select.select([master], [], [], left)[0]:
+                break  # nothing for so long: the assertion below tells what was there
             try:
                 data = os.read(master, 65536)
             except OSError:  # the other end is closed
@@ -167,9 +170,12 @@ def _on_a_terminal(*args, columns=100, typed=()):
             if not data:
                 break
             shown += data
-            if waiting and waiting[0][0].encode() in shown:
+            if waiting and waiting[0][0].encode() in shown[seen:]:
+                seen = len(shown)
                 os.write(master, waiting.pop(0)[1].encode())
         status = process.wait(timeout=10)
+    except subprocess.TimeoutExpired:
+        pytest.fail(f"still running after showing {shown.decode(errors='replace')!r}")
     finally:
         if process.poll() is None:
             process.kill()

@@ -3,13 +3,10 @@
 import io
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from hipgpt_cli import corpus
+from hipgpt_cli import corpus, text_parts
 from hipgpt_cli.corpus import END_OF_TEXT, Corpus, open_corpus, read_text
 from hipgpt_cli.errors import UserError
-from hipgpt_tokenizer import Tokenizer
 
 
 def documents(made: Corpus) -> list[str]:
@@ -78,7 +75,7 @@ def test_what_is_no_text_is_refused(tmp_path, data, said):
 
 def test_bad_byte_far_inside_is_named_by_its_place(tmp_path, monkeypatch):
     """Parts do not shift the count, nor does a character that spans two of them."""
-    monkeypatch.setattr(corpus, "_PART_BYTES", 7)
+    monkeypatch.setattr(text_parts, "PART_BYTES", 7)
     (tmp_path / "x.txt").write_bytes("ααααααα".encode() + b"\xff")
     with pytest.raises(UserError, match="byte 14 is 0xff"):
         list(open_corpus("x.txt").parts())
@@ -130,22 +127,6 @@ def test_hash_depends_on_text_and_on_borders(tmp_path):
     hashes = {name: open_corpus(name).sha256() for name in "abc"}
     assert len(set(hashes.values())) == 3
     assert hashes["a"] == open_corpus("a").sha256()
-
-
-@given(st.text(alphabet="ab é\n\r\t 🙂'", max_size=200))
-def test_parts_are_the_text_and_cut_no_token(text):
-    """However a text is cut into parts, they join to it, and their ids join to its ids."""
-    tokenizer = Tokenizer.train("ab ab\nab  ab\n\n ab 'ab é é", 300, min_frequency=1)
-    stream = io.BytesIO(text.encode())
-    whole = corpus._PART_BYTES
-    corpus._PART_BYTES = 5
-    try:
-        parts = list(corpus._decoded(stream, "x"))
-    finally:
-        corpus._PART_BYTES = whole
-    assert "".join(parts) == text
-    ids = [id_ for part in parts for id_ in tokenizer.encode(part)]
-    assert ids == tokenizer.encode(text)
 
 
 def test_read_text_keeps_the_borders(tmp_path):

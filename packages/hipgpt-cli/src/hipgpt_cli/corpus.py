@@ -1,14 +1,11 @@
 """Where the text comes from: a file, a folder, standard input, Python's own source, Shakespeare.
 
-A corpus is a row of documents; a document comes in parts, so that a file larger than memory can be
-read. The odd thing is where a file is cut into parts: after a newline between two characters that
-are not space, because there every split pattern of the tokenizer has a border anyway. A literal
-<|endoftext|> in a text ends a document, as in the text files that are published that way.
+A corpus is a row of documents, each read in parts. The odd thing: a literal <|endoftext|> in a text
+ends a document, as in the text files that are published that way.
 """
 
 from __future__ import annotations
 
-import codecs
 import hashlib
 import os
 import re
@@ -17,22 +14,19 @@ import sys
 import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from hipgpt_cli import human
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.text_parts import END_OF_TEXT, decoded, documents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-END_OF_TEXT = "<|endoftext|>"
 
 STDLIB_BYTES = 4_000_000
 """How much of the standard library is taken: about 1.1 M tokens, enough that 1,500 steps of the
 default model see no text twice; it trains and encodes in a few seconds."""
 
-_PART_BYTES = 8 << 20
-_SAFE_BORDER = re.compile(r"\S\n(?=\S)")
 _SKIPPED_FOLDERS = frozenset(
     {
         "site-packages", "dist-packages", "__pycache__",  # not the standard library
@@ -71,9 +65,9 @@ class Corpus:
         """
         for file in self.files:
             with file.open("rb") as stream:
-                yield from _documents(_decoded(stream, str(file)))
+                yield from documents(decoded(stream, str(file)))
         if self.text is not None:
-            yield from _documents(iter([self.text]))
+            yield from documents(iter([self.text]))
 
     def sha256(self) -> str:
         """The hash of all documents with their borders, in hexadecimal."""
@@ -125,14 +119,14 @@ def read_text(source: str) -> str:
     texts = []
     for file in corpus.files:
         with file.open("rb") as stream:
-            texts.append("".join(_decoded(stream, str(file))))
+            texts.append("".join(decoded(stream, str(file))))
     return END_OF_TEXT.join(texts)
 
 
 def _file(path: Path) -> Corpus:
     size = path.stat().st_size
     with path.open("rb") as stream:  # read once now: a mistake is told before anything is made
-        empty = not any(part.strip() for part in _decoded(stream, str(path)))
+        empty = not any(part.strip() for part in decoded(stream, str(path)))
     if empty:
         raise UserError(f"{path} is empty; --data needs a file with text in it")
     return Corpus(_slug(path.stem), f"{path}, {human.size(size)}", str(path), (path,), size)
@@ -180,7 +174,7 @@ def _standard_library() -> Corpus:
 def _standard_input() -> Corpus:
     if sys.stdin is None:
         raise UserError("there is no standard input; --data - needs text there")
-    text = "".join(_decoded(sys.stdin.buffer, "standard input"))
+    text = "".join(decoded(sys.stdin.buffer, "standard input"))
     if not text.strip():
         raise UserError("standard input is empty; --data - needs text there")
     size = len(text.encode("utf-8"))
@@ -203,74 +197,11 @@ def _walk(root: Path, *, skip: frozenset[str], suffix: str = "") -> Iterator[Pat
 def _is_text(path: Path) -> bool:
     try:
         with path.open("rb") as stream:
-            for _ in _decoded(stream, str(path)):
+            for _ in decoded(stream, str(path)):
                 pass
     except (UserError, OSError):
         return False
     return True
-
-
-def _decoded(stream: IO[bytes], name: str) -> Iterator[str]:
-    """Yield a UTF-8 stream in parts whose borders no tokenizer's pattern would cross.
-
-    Raises:
-        UserError: it is not text; the sentence says at which byte.
-    """
-    decoder = codecs.getincrementaldecoder("utf-8")()
-    start, kept = 0, ""
-    while True:
-        data = stream.read(_PART_BYTES)
-        if (zero := data.find(0)) >= 0:
-            raise UserError(f"{name} is not text: byte {start + zero:,} is zero")
-        try:
-            text = decoder.decode(data, final=not data)
-        except UnicodeDecodeError as error:
-            # The decoder may have held back up to three bytes of the part before.
-            offset = start + error.start - (len(error.object) - len(data))
-            raise UserError(
-                f"{name} is not UTF-8 text: byte {offset:,} is 0x{error.object[error.start]:02x}; "
-                "convert it to UTF-8 first"
-            ) from error
-        if start == 0:
-            text = text.removeprefix("\ufeff")
-        start += len(data)
-        kept += text
-        if not data:
-            break
-        if len(kept) >= _PART_BYTES and (border := _last_border(kept)):
-            yield kept[:border]
-            kept = kept[border:]
-    if kept:
-        yield kept
-
-
-def _last_border(text: str) -> int:
-    r"""Where to cut: after the last newline between two characters that are no space; 0 is nowhere.
-
-    >>> _last_border("one\ntwo\n  three")
-    4
-    """
-    at = len(text)
-    while (at := text.rfind("\n", 1, at)) > 0:
-        if _SAFE_BORDER.match(text, at - 1):
-            return at + 1
-    return 0
-
-
-def _documents(parts: Iterator[str]) -> Iterator[tuple[str, bool]]:
-    """Cut parts at <|endoftext|>; empty documents are left out."""
-    begun = False
-    for part in parts:
-        *ended, rest = part.split(END_OF_TEXT)
-        for text in ended:
-            if text.strip() or begun:
-                yield text, True
-            begun = False
-        if rest:
-            yield rest, False
-            begun = True
-    if begun:
-        yield "", True
 
 
 def _files(number: int) -> str:

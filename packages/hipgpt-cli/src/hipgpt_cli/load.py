@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import click
 
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.runs import find_run
@@ -66,26 +68,24 @@ class Trained:
         return tokenizer
 
 
-def find_trained(
-    runs_dir: str, run_name: str | None, step: int | None, checkpoint: str | None
-) -> Trained:
-    """The model that the options mean; with none of them, the newest run's newest checkpoint.
-
-    Args:
-        runs_dir: the folder that holds the runs.
-        run_name: a run, or None.
-        step: a step of it, or None for the newest.
-        checkpoint: a file, which stands for itself.
+def chosen_model(ctx: click.Context, params: dict[str, Any]) -> Trained:
+    """The model that `option_sets.trained_options` mean; by default the newest run's newest.
 
     Raises:
-        UserError: there is no such thing.
+        click.UsageError: a file and a run are both given.
+        UserError: there is no such run or step.
         CheckpointError: the checkpoint is damaged.
     """
     from hipgpt_model.checkpoint import read_header
 
-    if checkpoint is not None:
-        path = Path(checkpoint)
+    step = None if params["step"] == -1 else params["step"]
+    if params["checkpoint"] is not None:
+        if params["run_name"] is not None or step is not None:
+            raise click.UsageError(
+                "--checkpoint is a file by itself; leave --run and --step out", ctx
+            )
+        path = Path(params["checkpoint"])
         return Trained(path, read_header(path), path.name)
-    run = find_run(Path(runs_dir), run_name)
+    run = find_run(Path(params["runs_dir"]), params["run_name"])
     path = run.checkpoint_at(step)
     return Trained(path, read_header(path), run.name)

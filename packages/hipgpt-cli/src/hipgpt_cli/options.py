@@ -1,8 +1,8 @@
-"""What every command's options share: groups in `--help`, number types, and the sets themselves.
+"""What an option is here: its group in `--help`, its number type, and what was typed.
 
 The odd thing: an option's parameter is named like the field of GPTConfig or TrainConfig that it
 sets, so that a configuration is made by name, and a library's complaint about a field can be told
-as a complaint about the option. Defaults are read from those classes; nothing here imports NumPy.
+as a complaint about the option.
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ import click
 from click.core import ParameterSource
 
 from hipgpt_cli.lazy import write_examples
-from hipgpt_model.config import GPTConfig, TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
-Config = TypeVar("Config", GPTConfig, TrainConfig)
+    from hipgpt_model.config import GPTConfig, TrainConfig
 
-DEFAULT_VOCAB_SIZE = 5000
+Decorated = TypeVar("Decorated", bound="Callable[..., Any]")
+Config = TypeVar("Config", "GPTConfig", "TrainConfig")
 
 
 class Option(click.Option):
@@ -141,7 +140,7 @@ def option(*names: str, group: str, **kwargs: Any) -> Callable[[Decorated], Deco
     return click.option(*names, cls=Option, group=group, **kwargs)
 
 
-def options(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
+def together(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
     """Several options as one decorator, in the order in which `--help` shows them."""
 
     def decorate(function: Decorated) -> Decorated:
@@ -150,101 +149,6 @@ def options(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorate
         return function
 
     return decorate
-
-
-def model_size_options() -> Callable[[Decorated], Decorated]:
-    """Every field of GPTConfig."""
-    group = "Model"
-    return options(
-        option("--vocab-size", type=Integer(257), default=DEFAULT_VOCAB_SIZE, group=group,
-               help="V: how many token ids there are, <|endoftext|> and the 256 bytes included."),
-        option("--seq", "max_seq_len", type=Integer(1), default=GPTConfig.max_seq_len, group=group,
-               help="S: tokens that the model sees at once."),
-        option("--dim", "embed_dim", type=Integer(1), default=GPTConfig.embed_dim, group=group,
-               help="E: numbers that stand for one token; a multiple of --heads."),
-        option("--layers", "num_layers", type=Integer(1), default=GPTConfig.num_layers,
-               group=group, help="L: blocks, one after the other."),
-        option("--heads", "num_heads", type=Integer(1), default=GPTConfig.num_heads, group=group,
-               help="H: attention heads in a block."),
-        option("--ff", "ff_dim", type=Integer(1), default=GPTConfig.ff_dim, group=group,
-               help="F: numbers inside a feed-forward layer."),
-        option("--activation", type=click.Choice(["gelu", "relu", "swiglu"]),
-               default=GPTConfig.activation, group=group,
-               help="Function inside the feed-forward layer."),
-        option("--tied/--no-tied", default=GPTConfig.tied, group=group,
-               help="Use the token embedding as output matrix too: E·V fewer parameters."),
-        option("--output-bias/--no-output-bias", default=GPTConfig.output_bias, group=group,
-               help="Give the logits a bias."),
-        option("--final-norm/--no-final-norm", default=GPTConfig.final_norm, group=group,
-               help="Normalise before the output, as GPT-2 does."),
-        option("--dropout", type=Number(0, 1, open_high=True), default=GPTConfig.dropout,
-               group=group, help="Probability with which a number is dropped while training."),
-        option("--norm-epsilon", type=Number(0, 1, open_low=True, open_high=True),
-               default=GPTConfig.norm_epsilon, group=group,
-               help="Added to the variance in a normalisation."),
-    )  # fmt: skip
-
-
-def training_options() -> Callable[[Decorated], Decorated]:
-    """Every field of TrainConfig."""
-    group = "Training"
-    return options(
-        option("--steps", type=Integer(1), default=TrainConfig.steps, group=group,
-               help="Optimizer steps in all; with --resume, the new end."),
-        option("--batch", "batch_size", type=Integer(1), default=TrainConfig.batch_size,
-               group=group, help="B: rows of S tokens in one pass."),
-        option("--grad-accum", type=Integer(1), default=TrainConfig.grad_accum, group=group,
-               help="Passes whose gradients make one step: a larger batch in the same memory."),
-        option("--lr", "learning_rate", type=Number(0, open_low=True),
-               default=TrainConfig.learning_rate, group=group, help="Highest learning rate."),
-        option("--min-lr", "min_learning_rate", type=Number(0), default=None, group=group,
-               show_default="--lr / 10", help="Learning rate of the last step."),
-        option("--warmup-steps", type=Integer(0), default=TrainConfig.warmup_steps, group=group,
-               help="Steps over which the learning rate rises to --lr."),
-        option("--schedule", type=click.Choice(["cosine", "linear", "constant"]),
-               default=TrainConfig.schedule, group=group,
-               help="How the learning rate falls afterwards."),
-        option("--weight-decay", type=Number(0), default=TrainConfig.weight_decay, group=group,
-               help="AdamW's decay of matrices; biases and gains do not decay."),
-        option("--clip", type=Number(0), default=TrainConfig.clip, group=group,
-               help="Largest norm of the gradient over all parameters; 0 is off."),
-        option("--beta1", type=Number(0, 1, open_high=True), default=TrainConfig.beta1,
-               group=group, help="AdamW's decay of the gradient's running mean."),
-        option("--beta2", type=Number(0, 1, open_high=True), default=TrainConfig.beta2,
-               group=group, help="AdamW's decay of the squared gradient's running mean."),
-        option("--adam-epsilon", "epsilon", type=Number(0, open_low=True),
-               default=TrainConfig.epsilon, group=group, help="AdamW's epsilon."),
-        option("--eval-every", type=Integer(0), default=TrainConfig.eval_every, group=group,
-               help="Steps between looks at held-out text; 0: only at the end."),
-        option("--eval-batches", type=Integer(1), default=TrainConfig.eval_batches, group=group,
-               help="Batches of held-out text in one look."),
-        option("--seed", type=Integer(0, 2**64 - 1), default=TrainConfig.seed, group=group,
-               help="Decides initial weights, order of the text and dropout."),
-    )  # fmt: skip
-
-
-def device_options() -> Callable[[Decorated], Decorated]:
-    """Where to compute."""
-    group = "Device"
-    return options(
-        option("--device", type=click.Choice(["auto", "cpu", "hip"]), default="auto", group=group,
-               help="hip is a GPU of AMD or NVIDIA; auto is a GPU where one works, else the CPU."),
-        option("--threads", type=Integer(1), default=None, show_default="all cores", group=group,
-               help="CPU threads."),
-    )  # fmt: skip
-
-
-def run_options(purpose: str) -> Callable[[Decorated], Decorated]:
-    """Which run, and where runs are.
-
-    Args:
-        purpose: what --run-name does in this command.
-    """
-    return options(
-        option("--run-name", "--run", "run_name", metavar="NAME", group="Run", help=purpose),
-        option("--runs-dir", type=click.Path(file_okay=False, path_type=str), default="runs",
-               metavar="FOLDER", group="Run", help="Folder that holds the runs."),
-    )  # fmt: skip
 
 
 def given(ctx: click.Context) -> dict[str, Any]:

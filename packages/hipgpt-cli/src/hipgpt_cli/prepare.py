@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hipgpt_cli import human, say
-from hipgpt_cli.corpus import END_OF_TEXT, open_corpus
+from hipgpt_cli.corpus import open_corpus
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.progress import stages
 from hipgpt_cli.runs import Run, dropped_on_error, new_run
+from hipgpt_cli.tokenizer_training import train_tokenizer
 from hipgpt_cli.tokens import TokensInfo, read_info, write_tokens
 
 if TYPE_CHECKING:
@@ -139,22 +140,7 @@ def _tokenizer(
         ):
             say.fact("Tokenizer", f"{human.count(vocab_size)} ids, as made for this text before")
             return tokenizer
-    start = time.perf_counter()
-    with stages() as progress:
-        tokenizer = Tokenizer.train(
-            (text for text, _ in corpus.parts() if text),
-            vocab_size,
-            special_tokens=[END_OF_TEXT],
-            workers=workers,
-            progress=progress,
-        )
-    fewer = "" if tokenizer.vocab_size == vocab_size else ", all that this text has to offer"
-    say.fact(
-        "Tokenizer",
-        f"{human.count(tokenizer.vocab_size)} ids{fewer}, trained in "
-        f"{human.duration(time.perf_counter() - start)}",
-    )
-    return tokenizer
+    return train_tokenizer(corpus, vocab_size, workers=workers)
 
 
 def _tokens(

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hipgpt_cli.errors import UserError
-from hipgpt_cli.options import option, options
+from hipgpt_cli.option_sets import run_options
+from hipgpt_cli.options import option, together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,14 +28,11 @@ _GPT2_NAMES = (("vocab.json", "merges.txt"), ("encoder.json", "vocab.bpe"))
 def which_tokenizer() -> Callable[[Decorated], Decorated]:
     """The options that say which tokenizer to take."""
     group = "Tokenizer"
-    return options(
+    return together(
         option("--tokenizer", "--tokenizer-path", "tokenizer_path", metavar="PATH", group=group,
                show_default="the newest run's",
                help="tokenizer.json, a folder with vocab.json and merges.txt, or NAME.tiktoken."),
-        option("--run-name", "--run", "run_name", metavar="NAME", group=group,
-               help="Take this run's tokenizer."),
-        option("--runs-dir", default="runs", metavar="FOLDER", group=group,
-               help="Folder that holds the runs."),
+        run_options("Take this run's tokenizer.", group),
         *tiktoken_details(group),
     )  # fmt: skip
 

@@ -11,9 +11,9 @@ import json
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from hipgpt_cli.corpus import END_OF_TEXT
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.files import read_json_object, replacing, write_text
+from hipgpt_cli.text_parts import END_OF_TEXT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hipgpt_cli import human, options, say
-from hipgpt_cli.options import Integer, Number, option
+from hipgpt_cli import human, option_sets, options, say
+from hipgpt_cli.options import Integer, option
 
 if TYPE_CHECKING:
     from hipgpt_cli.load import Trained
@@ -55,70 +55,8 @@ if TYPE_CHECKING:
     group="Text",
     help="Token id that ends the text; -1: none does.",
 )
-@option(
-    "--temp",
-    "--temperature",
-    "temperature",
-    type=Number(0),
-    default=1.0,
-    group="Choice",
-    help="Above 1 more surprising, below 1 less; 0 always takes the likeliest token.",
-)
-@option(
-    "--top-k",
-    type=Integer(0),
-    default=5,
-    group="Choice",
-    help="Choose among this many likeliest tokens; 0: among all.",
-)
-@option(
-    "--top-p",
-    type=Number(0, 1, open_low=True),
-    default=1.0,
-    group="Choice",
-    help="Choose among the fewest tokens that together have this probability; 1: all.",
-)
-@option(
-    "--min-p",
-    type=Number(0, 1),
-    default=0.0,
-    group="Choice",
-    help="Leave out tokens that are less likely than this part of the likeliest; 0: none.",
-)
-@option(
-    "--repetition-penalty",
-    "--rep-penalty",
-    "repetition_penalty",
-    type=Number(0, open_low=True),
-    default=1.0,
-    group="Choice",
-    help="Above 1 makes tokens that have occurred less likely; 1: off.",
-)
-@option(
-    "--seed",
-    type=Integer(0, 2**64 - 1),
-    default=None,
-    show_default="random",
-    group="Choice",
-    help="The same seed gives the same text.",
-)
-@options.run_options("Run to take; the newest one by default.")
-@option(
-    "--step",
-    type=Integer(-1),
-    default=None,
-    show_default="the newest",
-    group="Run",
-    help="Take the checkpoint after this many steps; -1: the newest.",
-)
-@option(
-    "--checkpoint",
-    "--ckpt",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    group="Run",
-    help="Take this checkpoint file instead of a run.",
-)
+@option_sets.sampling_options()
+@option_sets.trained_options("Run to take")
 @option(
     "--tokenizer-path",
     type=click.Path(exists=True, dir_okay=False),
@@ -127,15 +65,12 @@ if TYPE_CHECKING:
     group="Run",
     help="Tokenizer of the model.",
 )
-@options.device_options()
+@option_sets.device_options()
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Write text with a trained model: the newest run's, unless told otherwise."""
     import secrets
 
-    step = None if params["step"] in {None, -1} else params["step"]
-    if params["checkpoint"] and (params["run_name"] or step is not None):
-        raise click.UsageError("--checkpoint is a file by itself; leave --run and --step out", ctx)
     if "" in params["stops"]:
         raise click.BadParameter("a stop string must not be empty", ctx, param_hint="--stop")
     prompt = params["prompt"]
@@ -144,9 +79,9 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         prompt = _read_prompt(ctx)
 
     from hipgpt_cli.device import describe, open_device
-    from hipgpt_cli.load import find_trained
+    from hipgpt_cli.load import chosen_model
 
-    trained = find_trained(params["runs_dir"], params["run_name"], step, params["checkpoint"])
+    trained = chosen_model(ctx, params)
     tokenizer = trained.tokenizer(params["tokenizer_path"])
     backend = open_device(params["device"], params["threads"])
     seed = secrets.randbelow(2**32) if params["seed"] is None else params["seed"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hipgpt_cli import human, options, say
+from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.options import Integer, option
 
 if TYPE_CHECKING:
@@ -27,24 +27,8 @@ if TYPE_CHECKING:
         "hipgpt info --run shakespeare",
     ),
 )
-@options.run_options("Show this run's model.")
-@option(
-    "--step",
-    type=Integer(0),
-    default=None,
-    show_default="the newest",
-    group="Run",
-    help="Of the run, the checkpoint after this many steps.",
-)
-@option(
-    "--checkpoint",
-    "--ckpt",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    group="Run",
-    help="Show the model in this file.",
-)
-@options.model_size_options()
+@option_sets.trained_options("Show this run's model")
+@option_sets.model_size_options()
 @option(
     "--batch",
     "batch_size",
@@ -102,14 +86,9 @@ def _subject(ctx: click.Context, params: dict[str, Any]) -> tuple[GPTConfig, str
     sizes = [options.flag(ctx, name) for name in GPTConfig.__dataclass_fields__ if name in given]
     if sizes:
         raise click.UsageError(f"{sizes[0]} is settled by the run or checkpoint; leave it out", ctx)
-    if "checkpoint" in named and len(named) > 1:
-        raise click.UsageError("--checkpoint is a file by itself; leave --run and --step out", ctx)
+    from hipgpt_cli.load import chosen_model
 
-    from hipgpt_cli.load import find_trained
-
-    trained = find_trained(
-        params["runs_dir"], params["run_name"], params["step"], params["checkpoint"]
-    )
+    trained = chosen_model(ctx, params)
     header = trained.header
     losses = ", ".join(
         f"{name.replace('_', ' ')} {value:.3f}" for name, value in header.metrics.items()

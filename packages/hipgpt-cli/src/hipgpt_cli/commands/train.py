@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hipgpt_cli import human, options, say
+from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.errors import StoppedError
 from hipgpt_cli.options import Integer, option
 
@@ -24,15 +24,6 @@ if TYPE_CHECKING:
     from hipgpt_model.train import Trainer
 
 
-def _run_name(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
-    from hipgpt_cli.runs import check_name
-
-    try:
-        return value if value is None else check_name(value)
-    except ValueError as error:
-        raise click.BadParameter(str(error), ctx, param) from error
-
-
 @click.command(
     "train",
     cls=options.Command,
@@ -43,16 +34,7 @@ def _run_name(ctx: click.Context, param: click.Parameter, value: str | None) -> 
         "hipgpt train --resume",
     ),
 )
-@option(
-    "--data",
-    "--data-path",
-    "data",
-    default="stdlib",
-    metavar="SOURCE",
-    group="Text",
-    help="What to learn from: a text file, a folder of text files, - (standard input), stdlib "
-    "(Python's own source on this machine) or shakespeare (1.1 MB, downloaded once).",
-)
+@option_sets.source_option("What to learn from", "stdlib")
 @option(
     "--tokenizer-path",
     type=click.Path(exists=True, dir_okay=False),
@@ -67,23 +49,8 @@ def _run_name(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     group="Text",
     help="Keep the encoded text here instead of in the run's folder, so that runs share it.",
 )
-@option(
-    "--run-name",
-    "--run",
-    "run_name",
-    metavar="NAME",
-    group="Run",
-    callback=_run_name,
-    show_default="time and text",
-    help="Name of the new run, or of the run to resume.",
-)
-@option(
-    "--runs-dir",
-    type=click.Path(file_okay=False),
-    default="runs",
-    metavar="FOLDER",
-    group="Run",
-    help="Folder that holds the runs.",
+@option_sets.run_options(
+    "Name of the new run, or of the run to resume.", show_default="time and text"
 )
 @option(
     "--resume",
@@ -125,9 +92,9 @@ def _run_name(ctx: click.Context, param: click.Parameter, value: str | None) -> 
     group="Run",
     help="Steps between reports: a line, where there is no live bar, and in metrics.jsonl.",
 )
-@options.training_options()
-@options.model_size_options()
-@options.device_options()
+@option_sets.training_options()
+@option_sets.model_size_options()
+@option_sets.device_options()
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Train a model on text, and save it in a folder of its own.

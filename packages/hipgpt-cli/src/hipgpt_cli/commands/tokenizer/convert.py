@@ -33,7 +33,7 @@ from hipgpt_cli.tokenizer_files import open_tokenizer, save_tokenizer, tiktoken_
     help="Format to write.",
 )
 @option("--force", is_flag=True, group="Output", help="Replace what exists.")
-@options.options(*tiktoken_details("Input"))
+@options.together(*tiktoken_details("Input"))
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Read SOURCE and write TARGET.

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from hipgpt_cli import human, options, say
+from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.options import Integer, option
 from hipgpt_cli.tokenizer_files import chosen_tokenizer, which_tokenizer
 
@@ -28,12 +28,7 @@ from hipgpt_cli.tokenizer_files import chosen_tokenizer, which_tokenizer
 )
 @click.argument("text", required=False)
 @which_tokenizer()
-@option(
-    "--data",
-    metavar="SOURCE",
-    group="Text",
-    help="Instead of TEXT: a text file, a folder, - (standard input), stdlib or shakespeare.",
-)
+@option_sets.source_option("Instead of TEXT")
 @option(
     "--allow-special",
     is_flag=True,

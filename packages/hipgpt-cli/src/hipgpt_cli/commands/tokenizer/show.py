@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hipgpt_cli import human, options, say
+from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.options import Integer, option
 from hipgpt_cli.tokenizer_files import chosen_tokenizer, which_tokenizer
 
@@ -28,12 +28,7 @@ _SHOWN_CHARACTERS = 2000
 )
 @click.argument("text", required=False)
 @which_tokenizer()
-@option(
-    "--data",
-    metavar="SOURCE",
-    group="Text",
-    help="Instead of TEXT: a text file, a folder, - (standard input), stdlib or shakespeare.",
-)
+@option_sets.source_option("Instead of TEXT")
 @option("--ids", "with_ids", is_flag=True, group="Text", help="Show the ids too.")
 @option(
     "--longest",

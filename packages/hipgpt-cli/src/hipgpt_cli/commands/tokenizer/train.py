@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 
 import click
 
-from hipgpt_cli import human, options, say
+from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.options import Integer, option
 
@@ -19,19 +18,11 @@ from hipgpt_cli.options import Integer, option
     short_help="Train a tokenizer on text.",
     examples=("hipgpt tokenizer train --data my.txt --vocab-size 8000 --out my.json",),
 )
-@option(
-    "--data",
-    "--data-path",
-    "data",
-    default="stdlib",
-    metavar="SOURCE",
-    group="Text",
-    help="A text file, a folder of text files, - (standard input), stdlib or shakespeare.",
-)
+@option_sets.source_option("What to learn from", "stdlib")
 @option(
     "--vocab-size",
     type=Integer(256),
-    default=options.DEFAULT_VOCAB_SIZE,
+    default=option_sets.DEFAULT_VOCAB_SIZE,
     group="Tokenizer",
     help="Ids wanted: the 256 bytes, what is learnt, and the special tokens.",
 )
@@ -77,27 +68,21 @@ from hipgpt_cli.options import Integer, option
 def command(**params: Any) -> None:
     """Train a byte-level BPE tokenizer on text."""
     from hipgpt_cli.corpus import open_corpus
-    from hipgpt_cli.progress import stages
-    from hipgpt_tokenizer import Tokenizer
+    from hipgpt_cli.tokenizer_training import train_tokenizer
 
     out = Path(params["out"])
     if out.exists() and not params["force"]:
         raise UserError(f"{out} exists; --force replaces it, --out names another file")
     corpus = open_corpus(params["data"])
     say.fact("Text", corpus.description)
-    start = time.perf_counter()
-    with stages() as progress:
-        tokenizer = Tokenizer.train(
-            (text for text, _ in corpus.parts() if text),
-            params["vocab_size"],
-            special_tokens=list(params["special_tokens"]),
-            pattern=params["pattern"],
-            min_frequency=params["min_frequency"],
-            workers=params["workers"],
-            progress=progress,
-        )
-    seconds = human.duration(time.perf_counter() - start)
-    say.fact("Tokenizer", f"{human.count(tokenizer.vocab_size)} ids, trained in {seconds}")
+    tokenizer = train_tokenizer(
+        corpus,
+        params["vocab_size"],
+        special_tokens=params["special_tokens"],
+        pattern=params["pattern"],
+        min_frequency=params["min_frequency"],
+        workers=params["workers"],
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.save(out)
     say.fact("Saved", f"{out} ({human.size(out.stat().st_size)})")
