@@ -33,13 +33,15 @@ constexpr TileRow TILE_TABLE[] = {
     {"gfx942", "float", "large", 128, 128, 32, 64, 64, 1},
     {"gfx942", "float", "small", 64, 64, 32, 32, 32, 1},
     // CDNA 4: 160 KB of LDS and twice the matrix rate from the same LDS width, so a wave takes 128x64
-    // (96 bytes a cycle where 64x64 would ask for all 128), eight waves a block, two buffers.
-    {"gfx950", "half", "large", 256, 256, 64, 128, 64, 2},
+    // (96 bytes a cycle where 64x64 would ask for all 128), eight waves a block, two buffers. With BK = 64
+    // the pieces on their way to LDS do not fit the 256 registers beside 128 accumulators.
+    {"gfx950", "half", "large", 256, 256, 32, 128, 64, 2},
     {"gfx950", "half", "small", 64, 64, 64, 32, 32, 2},
     {"gfx950", "float", "large", 128, 128, 32, 64, 64, 1},
     {"gfx950", "float", "small", 64, 64, 32, 32, 32, 1},
-    // RDNA 2: no matrix core; every operand is widened to float32 in registers.
-    {"gfx1030", "half", "large", 128, 128, 32, 32, 64, 1},
+    // RDNA 2: no matrix core; every operand is widened to float32 in registers, which leaves room for
+    // 32 accumulators of 16-bit types.
+    {"gfx1030", "half", "large", 128, 64, 32, 32, 32, 1},
     {"gfx1030", "half", "small", 64, 64, 32, 16, 32, 1},
     {"gfx1030", "float", "large", 128, 128, 32, 32, 64, 1},
     {"gfx1030", "float", "small", 64, 64, 32, 16, 32, 1},
