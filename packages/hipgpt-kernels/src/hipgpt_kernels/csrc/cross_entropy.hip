@@ -11,6 +11,7 @@ a head of up to 15 bytes, a body of 16-byte packs, and a tail.
 */
 
 #include "errors.h"
+#include "parts.h"
 
 constexpr int THREADS = 1024;
 constexpr float LOG2_E = 1.4426950408889634f;
@@ -52,7 +53,7 @@ DEVICE Softmax softmax(const Row<T>& row) {
   Softmax mine{LOWEST, 0.0f};
 #pragma unroll 2
   for (int k = thread_index(); k < row.packs; k += THREADS) {
-    const auto x = to_float(load<N>(row.body() + static_cast<i64>(k) * N));
+    const auto x = to_float(load_pack<N>(row.body() + static_cast<i64>(k) * N));
     float most = mine.most;
 #pragma unroll
     for (int i = 0; i < N; i++) most = fmaxf(most, x[i]);

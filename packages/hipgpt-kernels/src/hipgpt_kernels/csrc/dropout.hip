@@ -22,7 +22,8 @@ DEVICE float scaled_sum(float x, float scale, float residual) {
 #endif
 }
 
-// A thread takes 8 elements, two counters: 16 bytes of bf16. grid: ceil(n / 2048).
+// A thread takes 16 bytes: one counter's words for f32, two counters' else.
+// grid: ceil(n / (256 · PACK<T>)).
 template <typename T>
 DEVICE void dropout(const T* x,         // (n,)
                     const T* residual,  // (n,) or null
@@ -32,30 +33,29 @@ DEVICE void dropout(const T* x,         // (n,)
                     float scale,    // 1 / (1 − probability)
                     u64 seed, u64 stream,
                     const u64* stream_pointer) {  // read instead of stream where not null
-  constexpr int N = 8;
+  constexpr int N = PACK<T>;
   const i64 first = (static_cast<i64>(block_index()) * THREADS + thread_index()) * N;
   if (first >= n) return;
   if (stream_pointer != nullptr) stream = *stream_pointer;
   const i64 count = n - first;
   const bool vector = count >= N && aligned(x) && aligned(out) && aligned(residual);
+  const auto value = load_part<N>(x + first, count, vector);
+  Pack<T, N> other{};
+  if (residual != nullptr) other = load_part<N>(residual + first, count, vector);
+  Pack<T, N> result;
 #pragma unroll
-  for (int half = 0; half < N; half += 4) {
-    if (half >= count) break;
-    const u64 counter = static_cast<u64>(first + half) / 4;
-    const Pack<u32, 4> words = philox(counter, seed, stream);
-    const auto value = load_part<4>(x + first + half, count - half, vector);
-    Pack<T, 4> other{};
-    if (residual != nullptr) other = load_part<4>(residual + first + half, count - half, vector);
-    Pack<T, 4> result;
+  for (int part = 0; part < N; part += 4) {
+    const Pack<u32, 4> words = philox(static_cast<u64>(first + part) / 4, seed, stream);
 #pragma unroll
     for (int i = 0; i < 4; i++) {
       const float factor = words[i] >= threshold ? scale : 0.0f;
-      result[i] = from_float<T>(residual == nullptr
-                                    ? to_float(value[i]) * factor
-                                    : scaled_sum(to_float(value[i]), factor, to_float(other[i])));
+      const float one = to_float(value[part + i]);
+      result[part + i] =
+          from_float<T>(residual == nullptr ? one * factor
+                                            : scaled_sum(one, factor, to_float(other[part + i])));
     }
-    store_part(out + first + half, result, count - half, vector);
   }
+  store_part(out + first, result, count, vector);
 }
 
 #define INSTANTIATE(T)                                                                          \

@@ -6,6 +6,7 @@ first sorted by id (a stable radix sort, 8 bits a pass), which brings the rows o
 to one id together, in the order of the tokens. Blocks then take tiles of sorted tokens. A run of one
 id that lies within a tile goes straight to the table; of a run that crosses tiles each tile writes
 its part to `seams`, and one block adds those parts in order. Every order is fixed by the tokens.
+The position table's gradient, a plain sum over B, travels with the launches of the sort.
 */
 
 #include "errors.h"
@@ -41,7 +42,8 @@ DEVICE void embedding_forward(const int* tokens,              // (M,) = (B, T)
   out += m * E;
   if (position_table != nullptr) {
     if (position_pointer != nullptr) position = *position_pointer;
-    const i64 row = position + m % T;  // a host-side check covers `position`; the device's cannot be
+    // M < 2³², and a 64-bit remainder is a hundred instructions.
+    const i64 row = position + static_cast<u32>(m) % static_cast<u32>(T);
     position_table += (row < 0 ? 0 : minimum(row, static_cast<i64>(S) - 1)) * E;
   }
   for (int column = lane() * N; column < E; column += WAVE * N) {
@@ -58,109 +60,11 @@ DEVICE void embedding_forward(const int* tokens,              // (M,) = (B, T)
   }
 }
 
-// --- backward: the sort ------------------------------------------------------------------------
+// --- backward: the position table --------------------------------------------------------------
 
-constexpr int SORT_THREADS = 256;
-constexpr int SORT_WAVES = SORT_THREADS / WAVE;
-constexpr int SORT_TILE = 2048;  // tokens of a block
-constexpr int DIGITS = 256;      // values of one pass's 8 bits
-constexpr int SHARE = SORT_TILE / SORT_WAVES;  // neighbouring tokens of one wave
-constexpr int STEPS = SHARE / WAVE;
-
-// The key of token i: its id, or V for an id outside [0, V), which sorts behind all others.
-DEVICE int key_of(int id, int V) { return id < 0 || id >= V ? V : id; }
-
-// How often each digit occurs in each wave's share of a tile. Lanes with the same digit are found
-// by ballots and the lowest counts for all of them, so no two lanes write one counter.
-DEVICE void count_digits(const int* keys, int n, int V, int shift, int first,
-                         int (*counts)[DIGITS]) {
-  for (int i = thread_index(); i < SORT_WAVES * DIGITS; i += SORT_THREADS) {
-    counts[i / DIGITS][i % DIGITS] = 0;
-  }
-  barrier();
-  for (int step = 0; step < STEPS; step++) {
-    const int i = first + step * WAVE + lane();
-    const u32 digit = i < n ? static_cast<u32>(key_of(keys[i], V)) >> shift & (DIGITS - 1) : 0;
-    const u64 peers = same_digit(digit, i < n);
-    if (i < n && (peers & lanes_below()) == 0) {
-      counts[wave_index()][digit] += count_bits(peers);
-    }
-    wave_barrier();
-  }
-  barrier();
-}
-
-DEVICE int share_start() {
-  return block_index() * SORT_TILE + wave_index() * SHARE;
-}
-
-// digit_counts (tiles, 256): how often each digit occurs in each tile. grid: tiles = ceil(n / 2048).
-KERNEL(SORT_THREADS)
-void embedding_sort_count(const int* keys,    // (n,): the tokens, or the last pass's keys
-                          int* digit_counts,  // (tiles, 256)
-                          int n, int V, int shift) {
-  SHARED int counts[SORT_WAVES][DIGITS];
-  count_digits(keys, n, V, shift, share_start(), counts);
-  const int digit = thread_index();
-  int total = 0;
-  for (int wave = 0; wave < SORT_WAVES; wave++) total += counts[wave][digit];
-  digit_counts[block_index() * DIGITS + digit] = total;
-}
-
-// Each key to its place: behind all smaller digits, and behind its equals that came before.
-KERNEL(SORT_THREADS)
-void embedding_sort_scatter(const int* keys,          // (n,)
-                            const int* order,         // (n,) which token a key is; null: 0, 1, …
-                            const int* digit_counts,  // (tiles, 256)
-                            int* sorted_keys,         // (n,)
-                            int* sorted_order,        // (n,)
-                            int n, int V, int shift, int tiles, i64* errors) {
-  SHARED int next[SORT_WAVES][DIGITS];  // where each wave's next key of a digit goes
-  static_assert(SORT_THREADS == DIGITS, "a thread a digit");
-  const int digit = thread_index();
-  int before = 0, total = 0;
-  for (int tile = 0; tile < tiles; tile++) {
-    const int count = digit_counts[tile * DIGITS + digit];
-    if (tile < block_index()) before += count;
-    total += count;
-  }
-  int place = block_running_sum<SORT_THREADS>(total) - total + before;
-  const int first = share_start();
-  count_digits(keys, n, V, shift, first, next);
-  for (int wave = 0; wave < SORT_WAVES; wave++) {
-    const int count = next[wave][digit];
-    next[wave][digit] = place;
-    place += count;
-  }
-  barrier();
-  for (int step = 0; step < STEPS; step++) {
-    const int i = first + step * WAVE + lane();
-    const int id = i < n ? keys[i] : 0;
-    const int key = key_of(id, V);
-    if (order == nullptr && i < n && key != id) report(errors, EMBEDDING_BACKWARD_TOKENS, id, V);
-    const u32 own_digit = static_cast<u32>(key) >> shift & (DIGITS - 1);
-    const u64 peers = same_digit(own_digit, i < n);
-    const int rank = count_bits(peers & lanes_below());
-    int at = 0;
-    if (i < n) at = next[wave_index()][own_digit] + rank;
-    wave_barrier();  // every lane has read the counter before its first moves it
-    if (i < n) {
-      sorted_keys[at] = key;
-      sorted_order[at] = order == nullptr ? i : order[i];
-      if (rank == 0) next[wave_index()][own_digit] = at + count_bits(peers);
-    }
-    wave_barrier();
-  }
-}
-
-// --- backward: the sums ------------------------------------------------------------------------
-
-constexpr int THREADS = 64;
-constexpr int N = 4;       // neighbouring columns of a thread
-constexpr int TILE = 32;   // sorted tokens of a block
-constexpr int AHEAD = 8;   // rows whose loads are under way at once
-
-DEVICE int column_of() { return (block_index_y() * THREADS + thread_index()) * N; }
+constexpr int THREADS = 64;  // of a block of the sums
+constexpr int N = 4;         // neighbouring columns of a thread
+constexpr int AHEAD = 8;     // rows whose loads are under way at once
 
 // table[column …] += sum
 DEVICE void add_to(float* table, const Pack<float, N>& sum, int count, bool vector) {
@@ -170,88 +74,11 @@ DEVICE void add_to(float* table, const Pack<float, N>& sum, int count, bool vect
   store_part(table, values, count, vector);
 }
 
-// grid: (ceil(n / 32), ceil(E / 256)).
-template <typename T>
-DEVICE void embedding_backward_tokens(const T* dout,          // (n, E)
-                                      const int* keys,        // (n,) sorted
-                                      const int* order,       // (n,)
-                                      float* dtoken_table,    // (V, E), added to
-                                      float* seams,           // (tiles, 2, E): see above
-                                      int n, int V, int E) {
-  SHARED int key[TILE + 2];  // with the neighbours' on both sides; −1 where there is none
-  SHARED int row[TILE];
-  const int first = block_index() * TILE;
-  for (int i = thread_index(); i < TILE + 2; i += THREADS) {
-    const int at = first + i - 1;
-    key[i] = at >= 0 && at < n ? keys[at] : -1;
-    if (i >= 1 && i <= TILE) row[i - 1] = at < n ? order[at] : 0;
-  }
-  barrier();
-  const int column = column_of();
-  if (column >= E) return;
-  const int count = E - column;
-  const bool vector = movable<N>(dout, E);
-  const bool table_moves = movable<N>(dtoken_table, E) && movable<N>(seams, E);
-  seams += static_cast<i64>(block_index()) * 2 * E + column;
-  Pack<float, N> sum{};
-  bool begun_here = key[1] != key[0];  // the run, not in an earlier tile
-  for (int start = 0; start < TILE; start += AHEAD) {
-    Pack<T, N> values[AHEAD];
-#pragma unroll
-    for (int j = 0; j < AHEAD; j++) {
-      values[j] = load_part<N>(dout + static_cast<i64>(row[start + j]) * E + column, count, vector);
-    }
-#pragma unroll
-    for (int j = 0; j < AHEAD; j++) {
-      const int i = start + j, id = key[i + 1];
-      if (id < 0 || id >= V) return;  // past the end, or an id that was refused
-#pragma unroll
-      for (int c = 0; c < N; c++) sum[c] += to_float(values[j][c]);
-      const bool run_ends = key[i + 2] != id;
-      if (!run_ends && i + 1 < TILE) continue;
-      if (!begun_here) {
-        store_part(seams, sum, count, table_moves);
-      } else if (!run_ends) {
-        store_part(seams + E, sum, count, table_moves);
-      } else {
-        add_to(dtoken_table + static_cast<i64>(id) * E + column, sum, count, table_moves);
-      }
-      sum = Pack<float, N>{};
-      begun_here = true;
-    }
-  }
-}
-
-// A block for each tile in which a run begins that later tiles end: its parts, in order.
-KERNEL(THREADS)
-void embedding_backward_seams(const int* keys, float* dtoken_table, const float* seams, int n,
-                              int V, int E) {
-  const int first = block_index() * TILE, last = first + TILE - 1;
-  if (last + 1 >= n) return;
-  const int id = keys[last];
-  const bool goes_on = keys[last + 1] == id;
-  const bool begun_here = keys[first] != id || first == 0 || keys[first - 1] != id;
-  const int column = column_of();
-  if (!goes_on || !begun_here || id >= V || column >= E) return;
-  const int count = E - column;
-  const bool vector = movable<N>(dtoken_table, E) && movable<N>(seams, E);
-  seams += static_cast<i64>(block_index()) * 2 * E + column;
-  auto sum = load_part<N>(seams + E, count, vector);
-  for (int at = last + 1; at < n && keys[at] == id; at += TILE) {  // `at` begins a tile
-    seams += 2 * static_cast<i64>(E);
-    const auto part = load_part<N>(seams, count, vector);
-#pragma unroll
-    for (int i = 0; i < N; i++) sum[i] += part[i];
-  }
-  add_to(dtoken_table + static_cast<i64>(id) * E + column, sum, count, vector);
-}
-
-// dposition_table[t] += Σ_b dout[b, t], b in order. grid: (T, ceil(E / 256)).
+// dposition_table[t] += Σ_b dout[b, t], b in order, for one t and 256 columns by THREADS threads.
 template <typename T_VALUE>
-DEVICE void embedding_backward_positions(const T_VALUE* dout,     // (B, T, E)
-                                         float* dposition_table,  // (S, E), added to
-                                         int B, int T, int E) {
-  const int t = block_index(), column = column_of();
+DEVICE void add_positions(const T_VALUE* dout,     // (B, T, E)
+                          float* dposition_table,  // (S, E), added to
+                          int B, int T, int E, int t, int column) {
   if (column >= E) return;
   const int count = E - column;
   const bool vector = movable<N>(dout, E);
@@ -278,6 +105,254 @@ DEVICE void embedding_backward_positions(const T_VALUE* dout,     // (B, T, E)
          movable<N>(dposition_table, E));
 }
 
+// --- backward: the sort ------------------------------------------------------------------------
+
+constexpr int SORT_THREADS = 256;
+constexpr int SORT_WAVES = SORT_THREADS / WAVE;
+constexpr int SORT_TILE = 1024;  // tokens of a block
+constexpr int DIGITS = 256;      // values of one pass's 8 bits
+constexpr int SHARE = SORT_TILE / SORT_WAVES;  // neighbouring tokens of one wave
+constexpr int STEPS = SHARE / WAVE;
+
+// The key of token i: its id, or V for an id outside [0, V), which sorts behind all others.
+DEVICE int key_of(int id, int V) { return id < 0 || id >= V ? V : id; }
+
+// A tile in LDS: a wave's keys and tokens, which its own lanes put there before they look at the first,
+// because the steps below wait for each other and the loads need not.
+struct SortTile {
+  int keys[SORT_TILE];
+  int tokens[SORT_TILE];
+  int counts[SORT_WAVES][DIGITS];
+};
+
+// The keys of this wave's share, 0 past the end, and which token each is: `order`, or 0, 1, … for null.
+DEVICE void load_keys(SortTile& tile, const int* keys, const int* order, int n, int V, int first) {
+  int mine[STEPS], tokens[STEPS];
+#pragma unroll
+  for (int step = 0; step < STEPS; step++) {
+    const int i = first + step * WAVE + lane();
+    mine[step] = i < n ? key_of(keys[i], V) : 0;
+    tokens[step] = order == nullptr || i >= n ? i : order[i];
+  }
+#pragma unroll
+  for (int step = 0; step < STEPS; step++) {
+    const int at = wave_index() * SHARE + step * WAVE + lane();
+    tile.keys[at] = mine[step];
+    tile.tokens[at] = tokens[step];
+  }
+}
+
+DEVICE u32 digit_of(const SortTile& tile, int step, int shift) {
+  const int key = tile.keys[wave_index() * SHARE + step * WAVE + lane()];
+  return static_cast<u32>(key) >> shift & (DIGITS - 1);
+}
+
+// How often each digit occurs in each wave's share of a tile. Lanes with the same digit are found
+// by votes and the lowest counts for all of them, so no two lanes write one counter.
+DEVICE void count_digits(SortTile& tile, int n, int first, int shift) {
+  for (int i = thread_index(); i < SORT_WAVES * DIGITS; i += SORT_THREADS) {
+    tile.counts[i / DIGITS][i % DIGITS] = 0;
+  }
+  barrier();
+#pragma unroll 1
+  for (int step = 0; step < STEPS; step++) {
+    const bool is_key = first + step * WAVE + lane() < n;
+    const u32 digit = digit_of(tile, step, shift);
+    const u64 peers = same_digit(digit, is_key);
+    if (is_key && (peers & lanes_below()) == 0) {
+      tile.counts[wave_index()][digit] += count_bits(peers);
+    }
+    wave_barrier();
+  }
+  barrier();
+}
+
+DEVICE int share_start() { return block_index() * SORT_TILE + wave_index() * SHARE; }
+
+// digit_counts (tiles, 256): how often each digit occurs in each tile. tiles = ceil(n / 1024).
+DEVICE void sort_count(const int* keys,    // (n,): the tokens, or the last pass's keys
+                       int* digit_counts,  // (tiles, 256)
+                       int n, int V, int shift) {
+  SHARED SortTile tile;
+  const int first = share_start();
+  load_keys(tile, keys, nullptr, n, V, first);
+  count_digits(tile, n, first, shift);
+  const int digit = thread_index();
+  int total = 0;
+#pragma unroll
+  for (int wave = 0; wave < SORT_WAVES; wave++) total += tile.counts[wave][digit];
+  digit_counts[block_index() * DIGITS + digit] = total;
+}
+
+// Each key to its place: behind all smaller digits, and behind its equals that came before.
+DEVICE void sort_scatter(const int* keys,          // (n,)
+                         const int* order,         // (n,) which token a key is; null: 0, 1, …
+                         const int* digit_counts,  // (tiles, 256)
+                         int* sorted_keys,         // (n,)
+                         int* sorted_order,        // (n,)
+                         int n, int V, int shift, int tiles, i64* errors) {
+  static_assert(SORT_THREADS == DIGITS, "a thread a digit");
+  SHARED SortTile tile;
+  const int first = share_start();
+  load_keys(tile, keys, order, n, V, first);
+  const int digit = thread_index();
+  int before = 0, total = 0;
+#pragma unroll 16
+  for (int other = 0; other < tiles; other++) {
+    const int count = digit_counts[other * DIGITS + digit];
+    before += other < block_index() ? count : 0;
+    total += count;
+  }
+  int place = block_running_sum<SORT_THREADS>(total) - total + before;
+  count_digits(tile, n, first, shift);
+#pragma unroll
+  for (int wave = 0; wave < SORT_WAVES; wave++) {
+    const int count = tile.counts[wave][digit];
+    tile.counts[wave][digit] = place;  // where the wave's next key of this digit goes
+    place += count;
+  }
+  barrier();
+#pragma unroll 1
+  for (int step = 0; step < STEPS; step++) {
+    const int i = first + step * WAVE + lane();
+    const bool is_key = i < n;
+    const u32 own_digit = digit_of(tile, step, shift);
+    const u64 peers = same_digit(own_digit, is_key);
+    const int rank = count_bits(peers & lanes_below());
+    const int at = tile.counts[wave_index()][own_digit] + rank;
+    wave_barrier();  // every lane has read the counter before its first moves it
+    if (is_key) {
+      const int place_in_tile = wave_index() * SHARE + step * WAVE + lane();
+      const int key = tile.keys[place_in_tile];
+      if (order == nullptr && key == V) report(errors, EMBEDDING_BACKWARD_TOKENS, keys[i], V);
+      sorted_keys[at] = key;
+      sorted_order[at] = tile.tokens[place_in_tile];
+      if (rank == 0) tile.counts[wave_index()][own_digit] = at + count_bits(peers);
+    }
+    wave_barrier();
+  }
+}
+
+// The sort keeps few blocks busy and is mostly waiting; the position table's gradient needs nothing of
+// it. So each launch of the sort takes along a share of that work, in the blocks behind its own: unit
+// u = t · groups + group is 256 columns of one position, and a block takes SORT_THREADS / THREADS units
+// from `first_unit` on.
+template <typename T_VALUE>
+DEVICE bool take_along(const T_VALUE* dout, float* dposition_table, int B, int T, int E,
+                       int first_unit, int tiles) {
+  if (block_index() < tiles) return false;
+  const int unit = first_unit + (block_index() - tiles) * (SORT_THREADS / THREADS) +
+                   thread_index() / THREADS;
+  const int groups = ceil_div(E, THREADS * N);
+  if (unit >= T * groups) return true;
+  const int column = (unit % groups * THREADS + thread_index() % THREADS) * N;
+  add_positions(dout, dposition_table, B, T, E, unit / groups, column);
+  return true;
+}
+
+// --- backward: the sums ------------------------------------------------------------------------
+
+constexpr int TILE = 32;  // sorted tokens of a block
+
+DEVICE int column_of() { return (block_index_y() * THREADS + thread_index()) * N; }
+
+// grid: (ceil(n / 32), ceil(E / 256)).
+template <typename T>
+DEVICE void embedding_backward_tokens(const T* dout,          // (n, E)
+                                      const int* keys,        // (n,) sorted
+                                      const int* order,       // (n,)
+                                      float* dtoken_table,    // (V, E), added to
+                                      float* seams,           // (tiles, 2, E): see above
+                                      int n, int V, int E) {
+  SHARED int key[TILE + 2];  // with the neighbours' on both sides; −1 where there is none
+  SHARED int row[TILE];
+  const int first = block_index() * TILE;
+  for (int i = thread_index(); i < TILE + 2; i += THREADS) {
+    const int at = first + i - 1;
+    key[i] = at >= 0 && at < n ? keys[at] : -1;
+    if (i >= 1 && i <= TILE) row[i - 1] = at < n ? order[at] : 0;
+  }
+  barrier();
+  const int column = column_of();
+  if (column >= E) return;
+  const int count = E - column;
+  const bool vector = movable<N>(dout, E);
+  const bool table_moves = movable<N>(dtoken_table, E) && movable<N>(seams, E);
+  seams += static_cast<i64>(block_index()) * 2 * E + column;
+  Pack<float, N> sum{};
+  for (int start = 0; start < TILE; start += AHEAD) {
+    Pack<T, N> values[AHEAD];
+    Pack<float, N> old[AHEAD];  // of the table, where a run ends
+#pragma unroll
+    for (int j = 0; j < AHEAD; j++) {
+      const int i = start + j, id = key[i + 1];
+      values[j] = load_part<N>(dout + static_cast<i64>(row[i]) * E + column, count, vector);
+      // The run lies within the tile: it ends here, and is not the one that the last tile began.
+      const bool direct = id >= 0 && id < V && key[i + 2] != id && key[0] != id;
+      float* place = dtoken_table + static_cast<i64>(id) * E + column;
+      if (direct) old[j] = load_part<N>(place, count, table_moves);
+    }
+#pragma unroll
+    for (int j = 0; j < AHEAD; j++) {
+      const int i = start + j, id = key[i + 1];
+      if (id < 0 || id >= V) return;  // past the end, or an id that was refused
+#pragma unroll
+      for (int c = 0; c < N; c++) sum[c] += to_float(values[j][c]);
+      const bool run_ends = key[i + 2] != id;
+      if (!run_ends && i + 1 < TILE) continue;
+      if (key[0] == id) {
+        store_part(seams, sum, count, table_moves);
+      } else if (!run_ends) {
+        store_part(seams + E, sum, count, table_moves);
+      } else {
+#pragma unroll
+        for (int c = 0; c < N; c++) sum[c] += old[j][c];
+        store_part(dtoken_table + static_cast<i64>(id) * E + column, sum, count, table_moves);
+      }
+      sum = Pack<float, N>{};
+    }
+  }
+}
+
+// How many tiles after `tile` begin with id: the keys are sorted, so those come without a gap.
+DEVICE int tiles_of(const int* keys, int n, int tile, int id) {
+  int found = 0;
+  for (;;) {
+    const i64 at = (static_cast<i64>(tile) + 1 + found + thread_index()) * TILE;
+    const int same = at < n && keys[at] == id ? 1 : 0;
+    const int count = block_sum<THREADS>(same);
+    found += count;
+    if (count < THREADS) return found;
+  }
+}
+
+// A block for each tile in which a run begins that later tiles end: its parts, in order.
+KERNEL(THREADS)
+void embedding_backward_seams(const int* keys, float* dtoken_table, const float* seams, int n,
+                              int V, int E) {
+  const int first = block_index() * TILE, last = first + TILE - 1;
+  if (last + 1 >= n) return;
+  const int id = keys[last];
+  const bool goes_on = keys[last + 1] == id;
+  const bool begun_here = keys[first] != id || first == 0 || keys[first - 1] != id;
+  if (!goes_on || !begun_here || id >= V) return;
+  const int parts = tiles_of(keys, n, block_index(), id);
+  const int column = column_of();
+  if (column >= E) return;
+  const int count = E - column;
+  const bool vector = movable<N>(dtoken_table, E) && movable<N>(seams, E);
+  const i64 step = 2 * static_cast<i64>(E);
+  seams += block_index() * step + column;
+  auto sum = load_part<N>(seams + E, count, vector);
+#pragma unroll 8
+  for (int i = 1; i <= parts; i++) {
+    const auto part = load_part<N>(seams + i * step, count, vector);
+#pragma unroll
+    for (int c = 0; c < N; c++) sum[c] += part[c];
+  }
+  add_to(dtoken_table + static_cast<i64>(id) * E + column, sum, count, vector);
+}
+
 #define INSTANTIATE(T_VALUE)                                                                      \
   KERNEL(FORWARD_THREADS)                                                                         \
   void embedding_forward_##T_VALUE(const int* tokens, const T_VALUE* token_table,                 \
@@ -287,16 +362,30 @@ DEVICE void embedding_backward_positions(const T_VALUE* dout,     // (B, T, E)
     embedding_forward(tokens, token_table, position_table, out, M, T, V, E, S, position,          \
                       position_pointer, errors);                                                  \
   }                                                                                               \
+  KERNEL(SORT_THREADS)                                                                            \
+  void embedding_sort_count_##T_VALUE(const int* keys, int* digit_counts, int n, int V,           \
+                                      int shift, int tiles, const T_VALUE* dout,                  \
+                                      float* dposition_table, int B, int T, int E,                \
+                                      int first_unit) {                                           \
+    if (take_along(dout, dposition_table, B, T, E, first_unit, tiles)) return;                    \
+    sort_count(keys, digit_counts, n, V, shift);                                                  \
+  }                                                                                               \
+  KERNEL(SORT_THREADS)                                                                            \
+  void embedding_sort_scatter_##T_VALUE(const int* keys, const int* order,                        \
+                                        const int* digit_counts, int* sorted_keys,                \
+                                        int* sorted_order, int n, int V, int shift, int tiles,    \
+                                        i64* errors, const T_VALUE* dout,                         \
+                                        float* dposition_table, int B, int T, int E,              \
+                                        int first_unit) {                                         \
+    if (take_along(dout, dposition_table, B, T, E, first_unit, tiles)) return;                    \
+    sort_scatter(keys, order, digit_counts, sorted_keys, sorted_order, n, V, shift, tiles,        \
+                 errors);                                                                         \
+  }                                                                                               \
   KERNEL(THREADS)                                                                                 \
   void embedding_backward_tokens_##T_VALUE(const T_VALUE* dout, const int* keys,                  \
                                            const int* order, float* dtoken_table, float* seams,   \
                                            int n, int V, int E) {                                 \
     embedding_backward_tokens(dout, keys, order, dtoken_table, seams, n, V, E);                   \
-  }                                                                                               \
-  KERNEL(THREADS)                                                                                 \
-  void embedding_backward_positions_##T_VALUE(const T_VALUE* dout, float* dposition_table, int B, \
-                                              int T, int E) {                                     \
-    embedding_backward_positions(dout, dposition_table, B, T, E);                                 \
   }
 INSTANTIATE(f32)
 INSTANTIATE(bf16)

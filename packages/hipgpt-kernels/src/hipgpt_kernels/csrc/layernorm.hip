@@ -2,9 +2,9 @@
 LayerNorm over the last dimension (Ba, Kiros and Hinton 2016, equation 4), forward and backward.
 dx is added to (the residual stream), dweight and dbias are added to.
 
-The odd thing: the backward owns columns, not rows. A block walks over many rows and each thread
-keeps the sums of its own columns in registers, so x and dout are read once for dx, dweight and dbias;
-what the blocks hold at the end goes through memory and is added by a second kernel in fixed order.
+The odd thing: the backward owns columns, not rows. A wave walks over many rows and each lane keeps
+the sums of its own columns in registers, so x and dout are read once for dx, dweight and dbias; what
+the blocks hold at the end goes through memory and is added by a second kernel in fixed order.
 
 Statistics, dweight and dbias are float32 whatever T is.
 */
@@ -128,6 +128,109 @@ struct PairSum {
   }
 };
 
+constexpr int ROW_THREADS = 128;
+constexpr int ROW_WAVES = ROW_THREADS / WAVE;
+
+// With x̂ = (x − mean)·rstd and g = dout·weight:
+//   dx += rstd · (g − mean(g) − x̂ · mean(g·x̂));  dweight = Σ dout·x̂;  dbias = Σ dout.
+
+// One wave a row, no barrier between rows, packs only: N divides E, all arrays are aligned. A lane
+// owns COLUMNS columns: E <= COLUMNS · WAVE. Wave w takes rows w, w + waves, …; at the end the waves of
+// a block add up what they hold, in order. partial (blocks, 2, E): the block's dweight and dbias.
+// grid: blocks.
+template <int COLUMNS, typename T>
+DEVICE void backward_wave(const T* dout,      // (M, E)
+                          const T* x,         // (M, E)
+                          const T* weight,    // (E,)
+                          const float* mean,  // (M,)
+                          const float* rstd,  // (M,)
+                          T* dx,              // (M, E), added to
+                          float* partial, i64 M, int E, int blocks) {
+  constexpr int N = PACK<T>;
+  constexpr int PARTS = COLUMNS / N;
+  SHARED float sums[2][COLUMNS * WAVE];
+  const float inverse = 1.0f / static_cast<float>(E);
+  Pack<T, N> w[PARTS];
+  Pack<float, N> sum_weight[PARTS], sum_bias[PARTS];
+#pragma unroll
+  for (int k = 0; k < PARTS; k++) {
+    const int column = (k * WAVE + lane()) * N;
+    w[k] = Pack<T, N>{};
+    sum_weight[k] = sum_bias[k] = Pack<float, N>{};
+    if (column < E) w[k] = load_pack<N>(weight + column);
+  }
+
+  const i64 first = static_cast<i64>(block_index()) * ROW_WAVES + wave_index();
+  for (i64 row = first; row < M; row += static_cast<i64>(blocks) * ROW_WAVES) {
+    Pack<T, N> d[PARTS], value[PARTS], old[PARTS];
+#pragma unroll
+    for (int k = 0; k < PARTS; k++) {
+      const int column = (k * WAVE + lane()) * N;
+      d[k] = value[k] = old[k] = Pack<T, N>{};
+      if (column >= E) continue;
+      const i64 at = row * E + column;
+      d[k] = load_once<N>(dout + at);
+      value[k] = load_once<N>(x + at);
+      old[k] = load_once<N>(dx + at);
+    }
+    const float average = mean[row], scale = rstd[row];
+    float gradient = 0.0f, product = 0.0f;
+#pragma unroll
+    for (int k = 0; k < PARTS; k++) {
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+        // Past the row dout is 0, and with it all that is summed.
+        const float one = to_float(d[k][i]);
+        const float normal = (to_float(value[k][i]) - average) * scale;
+        const float g = one * to_float(w[k][i]);
+        gradient += g;
+        product += g * normal;
+        sum_weight[k][i] += one * normal;
+        sum_bias[k][i] += one;
+      }
+    }
+    const float mean_gradient = wave_sum(gradient) * inverse;
+    const float mean_product = wave_sum(product) * inverse;
+#pragma unroll
+    for (int k = 0; k < PARTS; k++) {
+      const int column = (k * WAVE + lane()) * N;
+      if (column >= E) continue;
+      const auto d2 = afresh(d[k]), value2 = afresh(value[k]), w2 = afresh(w[k]);
+      Pack<T, N> result;
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+        const float normal = (to_float(value2[i]) - average) * scale;
+        const float g = to_float(d2[i]) * to_float(w2[i]);
+        const float change = scale * (g - mean_gradient - normal * mean_product);
+        result[i] = from_float<T>(to_float(old[k][i]) + change);
+      }
+      store(dx + row * E + column, result);
+    }
+  }
+
+  for (int wave = 0; wave < ROW_WAVES; wave++) {
+    if (wave_index() == wave) {
+#pragma unroll
+      for (int k = 0; k < PARTS; k++) {
+#pragma unroll
+        for (int i = 0; i < N; i++) {
+          const int column = (k * WAVE + lane()) * N + i;
+          sums[0][column] = (wave == 0 ? 0.0f : sums[0][column]) + sum_weight[k][i];
+          sums[1][column] = (wave == 0 ? 0.0f : sums[1][column]) + sum_bias[k][i];
+        }
+      }
+    }
+    barrier();
+  }
+  partial += static_cast<i64>(block_index()) * 2 * E;
+  for (int e = thread_index(); e < E; e += ROW_THREADS) {
+    partial[e] = sums[0][e];
+    partial[E + e] = sums[1][e];
+  }
+}
+
+// One block a row, for longer rows and those that cannot move in packs: E <= 1024 · PANELS.
+
 constexpr int OWNED = 4;                // neighbouring columns of a thread: 16 bytes of f32, 8 of bf16
 constexpr int PANEL = THREADS * OWNED;  // columns of a block
 
@@ -138,18 +241,11 @@ struct RowPart {
   float mean, rstd;
 };
 
-// With x̂ = (x − mean)·rstd and g = dout·weight:
-//   dx += rstd · (g − mean(g) − x̂ · mean(g·x̂));  dweight = Σ dout·x̂;  dbias = Σ dout.
 // A block takes rows block, block + blocks, …; the next row is under way while this one is computed.
-// E <= 1024 · PANELS. partial (blocks, 2, E): this block's dweight and dbias. grid: blocks.
+// partial (blocks, 2, E) as above. grid: blocks.
 template <int PANELS, typename T>
-DEVICE void backward(const T* dout,      // (M, E)
-                     const T* x,         // (M, E)
-                     const T* weight,    // (E,)
-                     const float* mean,  // (M,)
-                     const float* rstd,  // (M,)
-                     T* dx,              // (M, E), added to
-                     float* partial, i64 M, int E, int blocks) {
+DEVICE void backward_block(const T* dout, const T* x, const T* weight, const float* mean,
+                           const float* rstd, T* dx, float* partial, i64 M, int E, int blocks) {
   constexpr int N = OWNED;
   const bool vector = movable<N>(dout, E) && movable<N>(x, E) && movable<N>(dx, E) &&
                       aligned(weight, N * sizeof(T));
@@ -285,8 +381,8 @@ void layernorm_backward_combine(const float* partial, float* dweight, float* dbi
   *out += total;
 }
 
-#define BACKWARD(NAME, T, CALL)                                                                  \
-  KERNEL(THREADS)                                                                                \
+#define BACKWARD(SIZE, NAME, T, CALL)                                                            \
+  KERNEL(SIZE)                                                                                   \
   void NAME##_##T(const T* dout, const T* x, const T* weight, const float* mean,                 \
                   const float* rstd, T* dx, float* partial, i64 M, int E, int blocks) {          \
     CALL(dout, x, weight, mean, rstd, dx, partial, M, E, blocks);                                \
@@ -303,9 +399,10 @@ void layernorm_backward_combine(const float* partial, float* dweight, float* dbi
                                    float* mean, float* rstd, int E, float epsilon) {             \
     forward_block(x, weight, bias, out, mean, rstd, E, epsilon);                                 \
   }                                                                                              \
-  BACKWARD(layernorm_backward_1024, T, backward<1>)                                              \
-  BACKWARD(layernorm_backward_2048, T, backward<2>)                                              \
-  BACKWARD(layernorm_backward_long, T, backward_long)
+  BACKWARD(ROW_THREADS, layernorm_backward_wave_8, T, backward_wave<8>)                          \
+  BACKWARD(ROW_THREADS, layernorm_backward_wave_24, T, backward_wave<24>)                        \
+  BACKWARD(THREADS, layernorm_backward_block, T, backward_block<2>)                              \
+  BACKWARD(THREADS, layernorm_backward_long, T, backward_long)
 INSTANTIATE(f32)
 INSTANTIATE(bf16)
 INSTANTIATE(f16)

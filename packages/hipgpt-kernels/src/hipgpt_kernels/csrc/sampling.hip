@@ -57,10 +57,28 @@ struct Row {
 struct Scratch {
   float bins[BINS][THREADS];  // each thread's own
   double bin_sums[BINS];
-  double segment_sums[THREADS];
-  double total, before;
-  int found;
+  double wave_sums[WAVES];
 };
+
+constexpr int AHEAD = 16;  // logits that a thread loads before it looks at the first
+
+// f(id, logit) for the ids start + own, start + own + stride, … below stop.
+template <typename T, typename F>
+DEVICE void walk(const T* logits, int start, int stop, int own, int stride, F f) {
+  for (int first = start + own; first < stop; first += AHEAD * stride) {
+    float x[AHEAD];
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) {
+      const int id = first + i * stride;
+      x[i] = id < stop ? to_float(logits[id]) : 0.0f;
+    }
+#pragma unroll
+    for (int i = 0; i < AHEAD; i++) {
+      const int id = first + i * stride;
+      if (id < stop) f(id, x[i]);
+    }
+  }
+}
 
 // First pass: put the penalty on the seen ids, in place; find the extremes and the likeliest id.
 // Keskar et al. 2019, section 4.1. `likeliest` is −1 where some logit is a NaN or none is finite.
@@ -69,9 +87,7 @@ DEVICE Row<T> prepare(T* logits, const u8* seen, int V, float penalty, float slo
                       int& likeliest) {
   float most = -INFINITE, lowest = INFINITE;
   int first = NOWHERE, bad = 0;
-#pragma unroll 4
-  for (int id = thread_index(); id < V; id += THREADS) {
-    float x = to_float(logits[id]);
+  walk(logits, 0, V, thread_index(), THREADS, [&](int id, float x) {
     if (x != x || x == INFINITE) bad = 1;
     if (seen != nullptr && seen[id]) {
       const T penalised = from_float<T>(x > 0.0f ? x / penalty : x * penalty);
@@ -83,7 +99,7 @@ DEVICE Row<T> prepare(T* logits, const u8* seen, int V, float penalty, float slo
       first = id;
     }
     lowest = fminf(lowest, x);
-  }
+  });
   const float block_most = block_max<THREADS>(most);
   lowest = block_min<THREADS>(lowest);
   bad = block_max<THREADS>(bad);
@@ -92,53 +108,65 @@ DEVICE Row<T> prepare(T* logits, const u8* seen, int V, float penalty, float slo
   return {logits, V, block_most, lowest, slope};
 }
 
-// The first id at which the running sum of measure(id) exceeds what threshold(total) says; NOWHERE
-// where none does. The row is cut into at most THREADS segments whose sums are found first; then one
-// wave walks through the segment that holds the place.
-template <typename Measure, typename Threshold>
-DEVICE int locate(Scratch& scratch, int V, Measure measure, Threshold threshold) {
-  const int length = ceil_div(ceil_div(V, THREADS), WAVE) * WAVE;  // of a segment, whole waves
-  const int segments = ceil_div(V, length);
-  scratch.segment_sums[thread_index()] = 0.0;
-  barrier();
-  for (int segment = wave_index(); segment < segments; segment += WAVES) {
-    const int start = segment * length, stop = minimum(V, start + length);
+// The first id at which the running sum of measure(id, logit) exceeds what threshold(total) says;
+// NOWHERE where none does. Each wave sums a stretch of the row; the stretch in which the sum passes
+// the limit is the row of the next round, until one wave's few steps are left. All waves then take
+// those steps alike, so nothing has to be handed round.
+template <typename T, typename Measure, typename Threshold>
+DEVICE int locate(Scratch& scratch, const Row<T>& row, Measure measure, Threshold threshold) {
+  constexpr int STEPS = 4;
+  int start = 0, stop = row.V;
+  double before = 0.0, limit = 0.0;  // the sum up to start
+  for (bool whole = true; whole || stop - start > STEPS * WAVE; whole = false) {
+    const int length = ceil_div(ceil_div(stop - start, WAVES), WAVE) * WAVE;
+    const int from = minimum(stop, start + wave_index() * length);
+    const int to = minimum(stop, from + length);
     double sum = 0.0;
-    for (int id = start + lane(); id < stop; id += WAVE) sum += measure(id);
+    walk(row.logits, from, to, lane(), WAVE, [&](int id, float x) { sum += measure(id, x); });
     sum = wave_sum(sum);
-    if (lane() == 0) scratch.segment_sums[segment] = sum;
-  }
-  barrier();
-  const double own = scratch.segment_sums[thread_index()];
-  const double running = block_running_sum<THREADS>(own);
-  if (thread_index() == THREADS - 1) scratch.total = running;
-  barrier();
-  const double limit = threshold(scratch.total);
-  const int segment = block_min<THREADS>(running > limit ? thread_index() : NOWHERE);
-  if (segment == NOWHERE) return NOWHERE;
-  if (thread_index() == segment) scratch.before = running - own;
-  barrier();
-  if (wave_index() == 0) {
-    double sum = scratch.before;
-    int place = NOWHERE, last = NOWHERE;
-    const int start = segment * length, stop = minimum(V, start + length);
-    for (int first = start; first < stop && place == NOWHERE; first += WAVE) {
-      const int id = first + lane();
-      const double value = id < stop ? measure(id) : 0.0;
-      const double reached = sum + wave_running_sum(value);
-      const int here = value > 0.0 && reached > limit ? id : NOWHERE;
-      const int positive = wave_max(value > 0.0 ? id : -1);
-      place = wave_min(here);
-      if (positive >= 0) last = positive;
-      sum = shuffle(reached, WAVE - 1);
+    barrier();  // the last round's sums are read
+    if (lane() == 0) scratch.wave_sums[wave_index()] = sum;
+    barrier();
+    if (whole) {
+      double total = 0.0;
+      for (int wave = 0; wave < WAVES; wave++) total += scratch.wave_sums[wave];
+      limit = threshold(total);
     }
-    // Rounding may let the walk end just short of the limit that the segment's sum reached.
-    if (lane() == 0) scratch.found = place == NOWHERE ? last : place;
+    int chosen = -1, last = -1;
+    double running = before, chosen_before = before, last_before = before;
+    for (int wave = 0; wave < WAVES; wave++) {
+      const double own = scratch.wave_sums[wave];
+      if (own > 0.0) {
+        last = wave;
+        last_before = running;
+        if (chosen < 0 && running + own > limit) {
+          chosen = wave;
+          chosen_before = running;
+        }
+      }
+      running += own;
+    }
+    if (whole && chosen < 0) return NOWHERE;
+    // Rounding may let a later round end just short of the limit that an earlier one reached.
+    if (chosen < 0) {
+      chosen = last;
+      chosen_before = last_before;
+    }
+    before = chosen_before;
+    start += chosen * length;
+    stop = minimum(stop, start + length);
   }
-  barrier();
-  const int result = scratch.found;
-  barrier();
-  return result;
+  int place = NOWHERE, last = NOWHERE;
+  for (int first = start; first < stop && place == NOWHERE; first += WAVE) {
+    const int id = first + lane();
+    const double value = id < stop ? measure(id, row.logit(id)) : 0.0;
+    const double reached = before + wave_running_sum(value);
+    place = wave_min(value > 0.0 && reached > limit ? id : NOWHERE);
+    const int positive = wave_max(value > 0.0 ? id : -1);
+    if (positive >= 0) last = positive;
+    before = shuffle(reached, WAVE - 1);
+  }
+  return place == NOWHERE ? last : place;
 }
 
 // Where the row ends, ordered as above, when the sum of measure(x) over what comes before an id must
@@ -148,20 +176,19 @@ DEVICE Cut narrow(Scratch& scratch, const Row<T>& row, Cut cut, double target, M
   auto& bins = scratch.bins;
   auto& sums = scratch.bin_sums;
   u32 low = key_of(row.lowest), high = key_of(row.most);
-  double above = 0.0;  // the sum over logits beyond `high`
+  double above = 0.0;   // the sum over logits beyond `high`
+  double within = 0.0;  // the sum over those from low to high, once low = high
   while (low < high) {
     int shift = 0;
     while ((high - low) >> shift >= BINS) shift++;
 #pragma unroll
     for (int bin = 0; bin < BINS; bin++) bins[bin][thread_index()] = 0.0f;
-#pragma unroll 4
-    for (int id = thread_index(); id < row.V; id += THREADS) {
-      const float x = row.logit(id);
+    walk(row.logits, 0, row.V, thread_index(), THREADS, [&](int id, float x) {
       const u32 key = key_of(x);
       if (key >= low && key <= high && cut.keeps(key, id)) {
         bins[(key - low) >> shift][thread_index()] += measure(x);
       }
-    }
+    });
     barrier();
     for (int bin = wave_index(); bin < BINS; bin += WAVES) {
       double sum = 0.0;
@@ -174,15 +201,17 @@ DEVICE Cut narrow(Scratch& scratch, const Row<T>& row, Cut cut, double target, M
     while (bin > 0 && above + sums[bin] < target) above += sums[bin--];
     low += static_cast<u32>(bin) << shift;
     high = minimum(high, low + ((1u << shift) - 1));
+    within = sums[bin];
     barrier();  // sums are read
   }
   // Of the equals of this logit the first `allowed` stay, at least one.
   const double each = static_cast<double>(measure(value_of(low)));
+  if (within > 0.0 && within < 1.5 * each) return {low, NOWHERE};  // it has no equals
   const double allowed = maximum(1.0, __builtin_ceil((target - above) / each));  // ∞ where each = 0
-  const auto is_equal = [&](int id) {
-    return key_of(row.logit(id)) == low && cut.keeps(low, id) ? 1.0 : 0.0;
+  const auto is_equal = [&](int id, float x) {
+    return key_of(x) == low && cut.keeps(low, id) ? 1.0 : 0.0;
   };
-  const int last = locate(scratch, row.V, is_equal, [&](double) { return allowed - 0.5; });
+  const int last = locate(scratch, row, is_equal, [&](double) { return allowed - 0.5; });
   return {low, last};
 }
 
@@ -214,23 +243,24 @@ DEVICE void sample(T* logits,  // (B, V), the seen ids' are penalised in place
     if (top_k > 0 && top_k < V) {
       cut = narrow(scratch, row, cut, static_cast<double>(top_k), [](float) { return 1.0f; });
     }
-    const auto kept_weight = [&](int other) -> double {
-      const float x = row.logit(other);
+    const auto kept_weight = [&](int other, float x) -> double {
       return cut.keeps(key_of(x), other) ? static_cast<double>(row.weight(x)) : 0.0;
     };
     if (top_p < 1.0) {
       double total = 0.0;
-      for (int other = thread_index(); other < V; other += THREADS) total += kept_weight(other);
+      walk(row.logits, 0, V, thread_index(), THREADS,
+           [&](int other, float x) { total += kept_weight(other, x); });
       total = block_sum<THREADS>(total);
       cut = narrow(scratch, row, cut, top_p * total, [&](float x) { return row.weight(x); });
     }
     if (position_pointer != nullptr) position = *position_pointer;
     const double u = philox_uniform(static_cast<u64>(b), seed, position);
+    const double least = static_cast<double>(min_p);  // the likeliest weighs 1
     id = locate(
-        scratch, V,
-        [&](int other) {
-          const double weight = kept_weight(other);
-          return weight >= static_cast<double>(min_p) ? weight : 0.0;  // the likeliest weighs 1
+        scratch, row,
+        [&](int other, float x) {
+          const double weight = kept_weight(other, x);
+          return weight >= least ? weight : 0.0;
         },
         [&](double total) { return u * total; });
   }

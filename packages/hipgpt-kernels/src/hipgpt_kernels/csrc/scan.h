@@ -12,7 +12,7 @@ The odd thing: a set of lanes is 64 bits wide everywhere; the upper half is zero
 DEVICE u64 lanes_where(bool predicate) {
 #if HIPGPT_AMD
 #if defined(__GFX9__)
-  return __builtin_amdgcn_uicmpl(predicate ? 1u : 0u, 0u, 33);  // 33: "not equal"
+  return __builtin_amdgcn_ballot_w64(predicate);
 #else
   return __builtin_amdgcn_ballot_w32(predicate);
 #endif

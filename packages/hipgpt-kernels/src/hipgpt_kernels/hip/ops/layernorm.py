@@ -1,0 +1,114 @@
+"""LayerNorm: a wave a row forward; backward blocks that keep the sums of their columns."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hipgpt_kernels import checks
+from hipgpt_kernels.hip.kernel import FLOAT, INT, LONG, POINTER, Kernel
+from hipgpt_kernels.hip.ops.seen import floating, plain, variant
+
+if TYPE_CHECKING:
+    from hipgpt_kernels.hip.array import DeviceArray
+    from hipgpt_kernels.hip.backend import HipBackend
+
+THREADS = 256
+HELD = 32
+"""Floats of a row that a lane keeps in registers; longer rows take a block each."""
+BLOCKS_PER_UNIT = 6
+"""Blocks of the backward for each compute unit: what the registers let run at once. More would only
+make more partial sums."""
+PACK_BYTES = 16
+COLUMNS = 32
+"""Columns that a block of the second pass adds up."""
+
+FORWARD_WAVE = Kernel("layernorm", "layernorm_forward_wave", *[POINTER] * 6, LONG, INT, FLOAT)
+FORWARD_BLOCK = Kernel("layernorm", "layernorm_forward_block", *[POINTER] * 6, INT, FLOAT)
+BACKWARD_ARGUMENTS = *[POINTER] * 7, LONG, INT, INT
+BACKWARD_WAVE = {
+    columns: Kernel("layernorm", f"layernorm_backward_wave_{columns}", *BACKWARD_ARGUMENTS)
+    for columns in (8, 24)
+}
+"""By the columns that a lane owns. 24 hold GPT-2's 768 on 32 lanes; more would spill."""
+BACKWARD_BLOCK = Kernel("layernorm", "layernorm_backward_block", *BACKWARD_ARGUMENTS)
+LONGEST_BLOCK = 2048
+"""Columns that a block keeps in registers."""
+BACKWARD_LONG = Kernel("layernorm", "layernorm_backward_long", *BACKWARD_ARGUMENTS)
+ROW_THREADS = 128
+"""Threads of a block of the backward by waves."""
+ROW_BLOCKS_PER_UNIT = 4
+COMBINE = Kernel("layernorm", "layernorm_backward_combine", *[POINTER] * 3, INT, INT)
+
+
+def layernorm_forward(
+    backend: HipBackend,
+    x: DeviceArray,
+    weight: DeviceArray,
+    bias: DeviceArray,
+    *,
+    epsilon: float = 1e-5,
+    out: DeviceArray | None = None,
+    mean: DeviceArray | None = None,
+    rstd: DeviceArray | None = None,
+) -> DeviceArray:
+    """See `Backend.layernorm_forward`. mean and rstd are float32 whatever x is."""
+    suffix = variant("layernorm_forward", x=x, weight=weight, bias=bias, out=out)
+    M, E = checks.layernorm_forward(
+        *map(floating, (x, weight, bias)), epsilon, floating(out), plain(mean), plain(rstd)
+    )
+    out = backend.empty(x.shape, x.dtype) if out is None else out
+    arrays = x, weight, bias, out, mean, rstd
+    wave = backend.device.wave
+    if wave * HELD >= E:
+        grid = -(-M // (THREADS // wave))
+        FORWARD_WAVE.launch(backend, suffix, grid, THREADS, *arrays, M, E, epsilon)
+    else:
+        FORWARD_BLOCK.launch(backend, suffix, M, THREADS, *arrays, E, epsilon)
+    return out
+
+
+def layernorm_backward(
+    backend: HipBackend,
+    dout: DeviceArray,
+    x: DeviceArray,
+    weight: DeviceArray,
+    mean: DeviceArray,
+    rstd: DeviceArray,
+    dx: DeviceArray,
+    dweight: DeviceArray,
+    dbias: DeviceArray,
+) -> None:
+    """See `Backend.layernorm_backward`. mean, rstd, dweight and dbias are float32 whatever x is."""
+    suffix = variant("layernorm_backward", dout=dout, x=x, weight=weight, dx=dx)
+    M, E = checks.layernorm_backward(
+        *map(floating, (dout, x, weight)),
+        *map(plain, (mean, rstd)),
+        floating(dx),
+        *map(plain, (dweight, dbias)),
+    )
+    if M == 0 or E == 0:
+        return
+    lanes = backend.device.wave
+    fitting = [columns for columns in BACKWARD_WAVE if columns * lanes >= E]
+    if fitting and moves_in_packs(E, dout, x, weight, dx):
+        kernel, threads, per_unit = BACKWARD_WAVE[fitting[0]], ROW_THREADS, ROW_BLOCKS_PER_UNIT
+        needed = -(-M // (ROW_THREADS // lanes))
+    else:
+        kernel = BACKWARD_BLOCK if E <= LONGEST_BLOCK else BACKWARD_LONG
+        threads, per_unit, needed = THREADS, BLOCKS_PER_UNIT, M
+    blocks = min(needed, per_unit * backend.device.compute_units)
+    partial = backend.empty((blocks, 2, E), np.float32)
+    arrays = dout, x, weight, mean, rstd, dx, partial
+    kernel.launch(backend, suffix, blocks, threads, *arrays, M, E, blocks)
+    grid = -(-2 * E // COLUMNS)
+    COMBINE.launch(backend, "", grid, THREADS, partial, dweight, dbias, E, blocks)
+
+
+def moves_in_packs(E: int, *arrays: DeviceArray) -> bool:
+    """May each row of each array move 16 bytes at a time?"""
+    return all(
+        array.pointer % PACK_BYTES == 0 and E * array.itemsize % PACK_BYTES == 0
+        for array in arrays
+    )
