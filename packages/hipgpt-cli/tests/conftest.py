@@ -172,6 +172,9 @@ def _on_a_terminal(*args, columns=100, typed=()):
             shown += data
             if waiting and waiting[0][0].encode() in shown[seen:]:
                 seen = len(shown)
+                # A person's pause: between showing its prompt and waiting for a key, CPython's
+                # readline misses a Ctrl-C for some microseconds.
+                time.sleep(0.3)
                 os.write(master, waiting.pop(0)[1].encode())
         status = process.wait(timeout=10)
     except subprocess.TimeoutExpired:

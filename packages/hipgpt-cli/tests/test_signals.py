@@ -77,6 +77,27 @@ def test_a_second_signal_stops_at_once(tmp_path):
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
+def test_stopped_at_once_names_what_is_there(run, text, tiny, monkeypatch):
+    """Two signals within the sixth step: it is lost, the checkpoint of the fourth is not."""
+    from hipgpt_model.train import Trainer
+
+    whole_step = Trainer.train_step
+
+    def interrupted_step(trainer, **kwargs):
+        if trainer.step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+        return whole_step(trainer, **kwargs)
+
+    monkeypatch.setattr(Trainer, "train_step", interrupted_step)
+    result = run("train", "--data", text, "--run-name", "r", *tiny)
+    assert result.exit_code == 130
+    assert result.stderr == (
+        "Stopped at once; kept: runs/r/checkpoints/step-00000004.msgpack, "
+        "from which --resume goes on.\n"
+    )
+
+
 LIMITED = (
     "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, ({0}, {0}));"
     "from hipgpt_cli.main import main; sys.argv = ['hipgpt', *{1!r}]; main()"
