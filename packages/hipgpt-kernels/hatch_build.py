@@ -1,8 +1,16 @@
-"""Compile the package's C++ while a wheel is built; an editable install compiles in place.
+"""Compile the package's C++ and its GPU kernels while a wheel is built.
 
-Runs for wheels only (see pyproject.toml): the sdist carries sources alone. HIPGPT_BUILD_CPU says
-what to do: "auto" (the default) compiles where there is a compiler, "always" fails without one,
-"never" makes the pure wheel, which uses NumPy.
+Runs for wheels only (see pyproject.toml): the sdist carries sources alone. Two variables say what to
+do, each "auto" (the default: what the compilers here can), "always" (fail where something cannot be
+compiled) or "never":
+
+    HIPGPT_BUILD_CPU      the CPU's vector code; without it the CPU backend is NumPy
+    HIPGPT_BUILD_KERNELS  code objects for GPUs, of the architectures in HIPGPT_OFFLOAD_ARCHS (a list
+                          with semicolons; all that the sources are written for where it is not set)
+
+The odd thing: an editable install compiles no kernels unless "always" or HIPGPT_OFFLOAD_ARCHS asks
+for them. All architectures take minutes, and a kernel that is missing is compiled for the GPU at
+hand when it is first launched, and cached.
 """
 
 from __future__ import annotations
@@ -19,36 +27,65 @@ MODES = ("auto", "always", "never")
 
 
 class NativeBuildHook(BuildHookInterface[Any]):
-    """Put the compiled libraries beside their sources and tag the wheel for this platform."""
+    """Put what was compiled beside its sources and tag the wheel for this platform."""
 
-    def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         """Compile, then tell the builder what it may take in."""
-        mode = os.environ.get("HIPGPT_BUILD_CPU", "auto")
-        if mode not in MODES:
-            raise RuntimeError(f"HIPGPT_BUILD_CPU is {mode!r}, expected one of {', '.join(MODES)}")
-        native = self.load_build_module()
+        compiled = [self.build_cpu(), self.build_kernels(editable=version == "editable")]
+        artifacts = [pattern for patterns in compiled for pattern in patterns]
+        if not artifacts:
+            return
+        # Ignored by git, so the builder must be told; the slash anchors at the project's root.
+        build_data["artifacts"].extend(f"/src/hipgpt_kernels/{one}" for one in artifacts)
+        # Any Python will do (ctypes loads them), but no other platform.
+        build_data["pure_python"] = False
+        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+        build_data["tag"] = f"py3-none-{platform}"
+
+    def build_cpu(self) -> list[str]:
+        """Compile native/; return what the wheel takes in, below the package."""
+        mode = self.mode("HIPGPT_BUILD_CPU")
+        native = self.load_build_module("native")
         native.clean()  # never ship what an earlier build left
         if mode == "never":
-            return
+            return []
         try:
             libraries = native.build()
         except native.CompilerError as error:
             if mode == "always":
                 raise
             self.app.display_warning(f"hipgpt-kernels: no native CPU code, NumPy only: {error}")
-            return
+            return []
         self.app.display_info(f"hipgpt-kernels: built {len(libraries)} native CPU libraries")
-        # Ignored by git, so the builder must be told; the slash anchors at the project's root.
-        build_data["artifacts"].append("/src/hipgpt_kernels/native/_code/*.so")
-        # Any Python will do (ctypes loads them), but no other platform.
-        build_data["pure_python"] = False
-        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["tag"] = f"py3-none-{platform}"
+        return ["native/_code/*.so"]
 
-    def load_build_module(self) -> Any:
-        """`hipgpt_kernels.native.build`, by its path: the package is not installed yet."""
-        path = Path(self.root, "src", "hipgpt_kernels", "native", "build.py")
-        spec = importlib.util.spec_from_file_location("hipgpt_native_build", path)
+    def build_kernels(self, *, editable: bool) -> list[str]:
+        """Compile hip/; return what the wheel takes in, below the package."""
+        mode = self.mode("HIPGPT_BUILD_KERNELS")
+        hip = self.load_build_module("hip")
+        chosen = hip.chosen_architectures()
+        if mode == "auto" and editable and chosen is None:
+            return []  # what an earlier build left stays: it is checked against the sources
+        hip.clean()
+        if mode == "never":
+            return []
+        made, left_out = hip.build(chosen, partial=mode == "auto")
+        for reason in left_out:
+            self.app.display_warning(f"hipgpt-kernels: left out: {reason}")
+        self.app.display_info(f"hipgpt-kernels: built {len(made)} code objects for GPUs")
+        return ["hip/_code/**/*"] if made else []
+
+    def mode(self, variable: str) -> str:
+        """The value of one of the two variables."""
+        mode = os.environ.get(variable, "auto")
+        if mode not in MODES:
+            raise RuntimeError(f"{variable} is {mode!r}, expected one of {', '.join(MODES)}")
+        return mode
+
+    def load_build_module(self, package: str) -> Any:
+        """`hipgpt_kernels.<package>.build`, by its path: the package is not installed yet."""
+        path = Path(self.root, "src", "hipgpt_kernels", package, "build.py")
+        spec = importlib.util.spec_from_file_location(f"hipgpt_{package}_build", path)
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

@@ -47,32 +47,49 @@ FILL(64, u64)
 
 // --- strided copy: destination[i, j, k, l] = source[i, j, k, l] -------------------------------
 
-// Sizes (n0, n1, n2, n3) and each side's strides in elements; n3 varies fastest. A stride may be 0
-// on the source's side: that repeats it.
-template <typename T>
-DEVICE void strided_copy(T* destination, const T* source, i64 n0, i64 n1, i64 n2, i64 n3, i64 d0,
-                         i64 d1, i64 d2, i64 d3, i64 s0, i64 s1, i64 s2, i64 s3, int blocks) {
-  const i64 n = n0 * n1 * n2 * n3;
-  for (i64 i = first_element(1); i < n; i += element_step(blocks, 1)) {
-    const i64 i3 = i % n3;
-    const i64 i2 = i / n3 % n2;
-    const i64 i1 = i / (n3 * n2) % n1;
-    const i64 i0 = i / (n3 * n2 * n1);
+// Sizes (n0, n1, n2, n3) and each side's strides in units of T; n3 varies fastest. A stride may be 0
+// on the source's side: that repeats it. Index says how wide the arithmetic must be: a division of
+// 64 bits takes ten times as long as one of 32.
+template <typename Index, typename T>
+DEVICE void strided_copy(T* destination, const T* source, Index n0, Index n1, Index n2, Index n3,
+                         i64 d0, i64 d1, i64 d2, i64 d3, i64 s0, i64 s1, i64 s2, i64 s3,
+                         int blocks) {
+  const Index n = n0 * n1 * n2 * n3;
+  const Index step = static_cast<Index>(blocks) * THREADS;
+  for (Index i = static_cast<Index>(first_element(1)); i < n; i += step) {
+    const Index rows = i / n3;
+    const Index planes = rows / n2;
+    const Index i3 = i - rows * n3;
+    const Index i2 = rows - planes * n2;
+    const Index i0 = planes / n1;
+    const Index i1 = planes - i0 * n1;
     destination[i0 * d0 + i1 * d1 + i2 * d2 + i3 * d3] =
         source[i0 * s0 + i1 * s1 + i2 * s2 + i3 * s3];
   }
 }
 
-#define STRIDED_COPY(bits, type)                                                                  \
-  KERNEL(THREADS) void strided_copy_##bits(                                                       \
-      type* destination, const type* source, i64 n0, i64 n1, i64 n2, i64 n3, i64 d0, i64 d1,      \
-      i64 d2, i64 d3, i64 s0, i64 s1, i64 s2, i64 s3, int blocks) {                               \
-    strided_copy(destination, source, n0, n1, n2, n3, d0, d1, d2, d3, s0, s1, s2, s3, blocks); \
+// Half of what 32 bits hold, so that the last step of the loop does not wrap.
+constexpr i64 NARROW = i64{1} << 31;
+
+#define STRIDED_COPY(bits, type)                                                                 \
+  KERNEL(THREADS) void strided_copy_##bits(                                                      \
+      type* destination, const type* source, i64 n0, i64 n1, i64 n2, i64 n3, i64 d0, i64 d1,     \
+      i64 d2, i64 d3, i64 s0, i64 s1, i64 s2, i64 s3, int blocks) {                              \
+    if (n0 * n1 * n2 * n3 < NARROW) {                                                            \
+      strided_copy<u32>(destination, source, static_cast<u32>(n0), static_cast<u32>(n1),         \
+                        static_cast<u32>(n2), static_cast<u32>(n3), d0, d1, d2, d3, s0, s1, s2,  \
+                        s3, blocks);                                                             \
+    } else {                                                                                     \
+      strided_copy<u64>(destination, source, static_cast<u64>(n0), static_cast<u64>(n1),         \
+                        static_cast<u64>(n2), static_cast<u64>(n3), d0, d1, d2, d3, s0, s1, s2,  \
+                        s3, blocks);                                                             \
+    }                                                                                            \
   }
 STRIDED_COPY(8, u8)
 STRIDED_COPY(16, u16)
 STRIDED_COPY(32, u32)
 STRIDED_COPY(64, u64)
+STRIDED_COPY(128, RawBytes<16>::type)
 
 // --- convert: out[i] = x[i] in another type ---------------------------------------------------
 

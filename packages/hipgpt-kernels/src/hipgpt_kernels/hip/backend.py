@@ -222,7 +222,7 @@ def bind_ops() -> list[str]:
     for stem, names in OPS.items():
         try:
             module = importlib.import_module(f"hipgpt_kernels.hip.ops.{stem}")
-        except ModuleNotFoundError:
+        except ImportError:
             missing.extend(names)
             continue
         for op in names:

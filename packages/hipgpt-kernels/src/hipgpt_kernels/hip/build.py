@@ -37,11 +37,13 @@ BRIDGE = Path("nvidia", "libamdhip64.so")
 BRIDGE_SOURCE = SOURCES / "nvidia" / "hip_on_cuda.cpp"
 
 FLAGS = ("-O3", "-std=c++17")
+CONTRACTION = "-ffp-contract=fast-honor-pragmas"
+"""A product and a sum become one instruction, but not where a pragma forbids it (see expf)."""
 AMD_FLAGS = (
     *("-x", "hip", "-nogpuinc", "-nogpulib"),  # no header and no library of ROCm's
     *("--offload-device-only", "--no-gpu-bundle-output"),  # a plain ELF file, not a bundle
     "-fuse-cuid=none",  # no random symbol: equal sources give equal bytes
-    "-ffp-contract=fast",
+    CONTRACTION,
 )
 NVIDIA_FLAGS = ("-x", "cu", "-cubin")
 BRIDGE_FLAGS = (

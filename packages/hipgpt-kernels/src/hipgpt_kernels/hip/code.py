@@ -147,7 +147,7 @@ def compile_with_hiprtc(device: Device, stem: str, no_compiler: str) -> bytes:
     """Compile with the compiler that comes with the HIP runtime."""
     headers = build.sources(stem)
     source = headers.pop(f"{stem}.hip")
-    options = [f"--offload-arch={device.target}", "-O3", "-std=c++17", "-ffp-contract=fast"]
+    options = [f"--offload-arch={device.target}", *build.FLAGS, build.CONTRACTION]
     try:
         return driver.compile_with_hiprtc(source, f"{stem}.hip", headers, options)
     except UnavailableError as error:

@@ -70,7 +70,8 @@ def prepare_library() -> Path | None:
             "loaded; install ROCm or the NVIDIA driver",
         )
     path = find_bridge()
-    ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)
+    # Kept out of the global scope: other libraries that probe for HIP's functions must not find ours.
+    ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
     return path
 
 

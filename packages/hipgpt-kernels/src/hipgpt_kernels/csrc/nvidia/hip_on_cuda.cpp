@@ -150,7 +150,7 @@ hipError_t as_hip(int error) {
 }
 
 hipError_t open_driver() {
-  void* library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL);
+  void* library = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) return hipErrorInsufficientDriver;
   bool complete = true;
 #define RESOLVE(name, symbol, parameters)                                   \
