@@ -78,69 +78,101 @@ DEVICE void write_columns(T* p, const Pack<float, 8>& values, int count, bool ve
   }
 }
 
+// --- long sums in float32 ----------------------------------------------------------------------
+
+// One accumulator over tens of thousands of terms loses digits that a sum in pieces keeps, and float32
+// results show it. So float32 products deeper than this go in pieces, added up in memory.
+constexpr int DEEPEST = 1024;
+
+// Runs depth start … stop and gives the results to `use(row, column, values, first, last)`; all but the
+// last piece of a long sum come with last = false.
+template <typename T, class P, class Use>
+DEVICE void run_pieces(P& product, unsigned char* lds, const Source<T>& a, const Source<T>& b,
+                       int m, int n, int start, int stop, Use use) {
+  if constexpr (sizeof(T) == 2) {
+    product.run(lds, a, b, m, n, start, stop);
+    product.results(lds, [&](int row, int column, const Pack<float, 8>& values) {
+      use(m + row, n + column, values, true, true);
+    });
+  } else {
+    int from = start;
+    do {
+      const int to = stop - from > DEEPEST ? from + DEEPEST : stop;
+      product.run(lds, a, b, m, n, from, to);
+      product.results(lds, [&](int row, int column, const Pack<float, 8>& values) {
+        use(m + row, n + column, values, from == start, to == stop);
+      });
+      from = to;
+      barrier();  // the results have been read; LDS takes operands again
+    } while (from < stop);
+  }
+}
+
+template <typename T>
+DEVICE void add_columns(Pack<float, 8>& values, const T* p, int count, bool vector) {
+  const auto more = read_columns(p, count, vector);
+#pragma unroll
+  for (int e = 0; e < 8; e++) values[e] += more[e];
+}
+
 // --- forward -----------------------------------------------------------------------------------
 
-// preactivation, bias and residual may be null; residual may be out.
+// preactivation, bias and residual may be null; residual may be out. partial: float32 (M, N) where K
+// passes DEEPEST, else null.
 template <typename T, class Tile>
 DEVICE void forward(const T* x, const T* weight, const T* bias, const T* residual, T* preactivation,
-                    T* out, int M, int N, int K, int activation) {
+                    T* out, float* partial, int M, int N, int K, int activation) {
   using P = Product<T, Tile, true, true>;
   TILE_LDS(P);
   const Place at = place<Tile>(M, N, 1);
   P product;
-  product.run(lds, source<T, true>(x, M, K), source<T, true>(weight, N, K), at.m, at.n, 0, K);
   const bool vector = N % 8 == 0 && aligned(out) && aligned(bias) && aligned(residual) &&
                       aligned(preactivation);
-  product.results(lds, [&](int row, int column, Pack<float, 8> values) {
-    row += at.m;
-    column += at.n;
+  const auto use = [&](int row, int column, Pack<float, 8> values, bool first, bool last) {
     if (row >= M || column >= N) return;
     const int count = N - column;
     const i64 offset = static_cast<i64>(row) * N + column;
-    if (bias != nullptr) {
-      const auto more = read_columns(bias + column, count, vector);
-#pragma unroll
-      for (int e = 0; e < 8; e++) values[e] += more[e];
-    }
+    if (!first) add_columns(values, partial + offset, count, vector);
+    if (!last) return write_columns(partial + offset, values, count, vector);
+    if (bias != nullptr) add_columns(values, bias + column, count, vector);
     if (preactivation != nullptr) write_columns(preactivation + offset, values, count, vector);
     if (activation != LINEAR_NONE) {
 #pragma unroll
       for (int e = 0; e < 8; e++) values[e] = activate<T>(values[e], activation);
     }
-    if (residual != nullptr) {
-      const auto more = read_columns(residual + offset, count, vector);
-#pragma unroll
-      for (int e = 0; e < 8; e++) values[e] += more[e];
-    }
+    if (residual != nullptr) add_columns(values, residual + offset, count, vector);
     write_columns(out + offset, values, count, vector);
-  });
+  };
+  run_pieces(product, lds, source<T, true>(x, M, K), source<T, true>(weight, N, K), at.m, at.n, 0, K,
+             use);
 }
 
 // --- gradient of the input ---------------------------------------------------------------------
 
-// preactivation (M, K) may be null, and may be out.
+// preactivation (M, K) may be null, and may be out. partial: as in the forward, (M, K).
 template <typename T, class Tile>
-DEVICE void input(const T* dout, const T* weight, const T* preactivation, T* out, int M, int N,
-                  int K, int activation) {
+DEVICE void input(const T* dout, const T* weight, const T* preactivation, T* out, float* partial,
+                  int M, int N, int K, int activation) {
   using P = Product<T, Tile, true, false>;
   TILE_LDS(P);
   const Place at = place<Tile>(M, K, 1);
   P product;
-  product.run(lds, source<T, true>(dout, M, N), source<T, false>(weight, K, N), at.m, at.n, 0, N);
   const bool vector = K % 8 == 0 && aligned(out) && aligned(preactivation);
-  product.results(lds, [&](int row, int column, Pack<float, 8> values) {
-    row += at.m;
-    column += at.n;
+  const auto use = [&](int row, int column, Pack<float, 8> values, bool first, bool last) {
     if (row >= M || column >= K) return;
     const int count = K - column;
     const i64 offset = static_cast<i64>(row) * K + column;
+    if (!first) add_columns(values, partial + offset, count, vector);
+    if (!last) return write_columns(partial + offset, values, count, vector);
     if (preactivation != nullptr) {
       const auto before = read_columns(preactivation + offset, count, vector);
 #pragma unroll
       for (int e = 0; e < 8; e++) values[e] *= slope<T>(before[e], activation);
     }
     write_columns(out + offset, values, count, vector);
-  });
+  };
+  run_pieces(product, lds, source<T, true>(dout, M, N), source<T, false>(weight, K, N), at.m, at.n, 0,
+             N, use);
 }
 
 // --- gradients of weight and bias --------------------------------------------------------------
@@ -155,23 +187,17 @@ DEVICE void weight(const T* dout, const T* x, float* dweight, float* workspace, 
   const Place at = place<Tile>(N, K, splits);
   const int start = at.split * rows, stop = minimum(M, start + rows);
   P product;
-  product.run(lds, source<T, false>(dout, N, M), source<T, false>(x, K, M), at.m, at.n, start,
-              stop);
   const bool add = splits == 1;
   float* to = add ? dweight : workspace + static_cast<i64>(at.split) * N * K;
   const bool vector = K % 8 == 0 && aligned(to);
-  product.results(lds, [&](int row, int column, Pack<float, 8> values) {
-    row += at.m;
-    column += at.n;
+  const auto use = [&](int row, int column, Pack<float, 8> values, bool first, bool) {
     if (row >= N || column >= K) return;
     float* p = to + static_cast<i64>(row) * K + column;
-    if (add) {
-      const auto before = read_columns(p, K - column, vector);
-#pragma unroll
-      for (int e = 0; e < 8; e++) values[e] += before[e];
-    }
+    if (add || !first) add_columns(values, p, K - column, vector);
     write_columns(p, values, K - column, vector);
-  });
+  };
+  run_pieces(product, lds, source<T, false>(dout, N, M), source<T, false>(x, K, M), at.m, at.n, start,
+             stop, use);
 }
 
 // Column sums of `rows` rows of dout (M, N) into row block_index_y() of workspace (splits, N). A
@@ -179,9 +205,9 @@ DEVICE void weight(const T* dout, const T* x, float* dweight, float* workspace, 
 // sums meet in LDS.
 constexpr int SUM_THREADS = 256;
 
-template <typename T>
+template <bool ADD, typename T>
 DEVICE void bias(const T* dout, float* workspace, int M, int N, int rows) {
-  constexpr int W = PACK<T>, ACROSS = 32, DOWN = SUM_THREADS / ACROSS;
+  constexpr int W = PACK<T>, ACROSS = 32, DOWN = SUM_THREADS / ACROSS, BATCH = 8;
   SHARED float sums[DOWN][ACROSS * W];
   const int across = thread_index() % ACROSS, down = thread_index() / ACROSS;
   const int column = (block_index() * ACROSS + across) * W;
@@ -194,9 +220,16 @@ DEVICE void bias(const T* dout, float* workspace, int M, int N, int rows) {
     for (int e = 0; e < W; e++) sum[e] += to_float(values[e]);
   };
   if (column < N && vector) {
-#pragma unroll 8
-    for (int row = start + down; row < stop; row += DOWN)
-      add(load<W>(from + static_cast<i64>(row) * N));
+    int row = start + down;
+    for (; row + (BATCH - 1) * DOWN < stop; row += BATCH * DOWN) {  // all loads first
+      Pack<T, W> batch[BATCH];
+#pragma unroll
+      for (int i = 0; i < BATCH; i++)
+        batch[i] = load<W>(from + static_cast<i64>(row + i * DOWN) * N);
+#pragma unroll
+      for (int i = 0; i < BATCH; i++) add(batch[i]);
+    }
+    for (; row < stop; row += DOWN) add(load<W>(from + static_cast<i64>(row) * N));
   } else if (column < N) {
     for (int row = start + down; row < stop; row += DOWN)
       add(load_part<W>(from + static_cast<i64>(row) * N, N - column, false));
@@ -209,7 +242,10 @@ DEVICE void bias(const T* dout, float* workspace, int M, int N, int rows) {
     float total = sums[0][i];
 #pragma unroll
     for (int d = 1; d < DOWN; d++) total += sums[d][i];
-    if (to < N) workspace[static_cast<i64>(block_index_y()) * N + to] = total;
+    if (to < N) {
+      float* p = workspace + static_cast<i64>(block_index_y()) * N + to;
+      *p = ADD ? *p + total : total;
+    }
   }
 }
 
@@ -242,13 +278,15 @@ KERNEL(SUM_THREADS) void linear_sum(const float* workspace, float* out, i64 n, i
 #define VARIANT(T, Tile, suffix)                                                                  \
   KERNEL(Tile::THREADS)                                                                           \
   void linear_forward_##suffix(const T* x, const T* weight, const T* bias, const T* residual,     \
-                               T* preactivation, T* out, int M, int N, int K, int activation) {   \
-    forward<T, Tile>(x, weight, bias, residual, preactivation, out, M, N, K, activation);         \
+                               T* preactivation, T* out, float* partial, int M, int N, int K,     \
+                               int activation) {                                                  \
+    forward<T, Tile>(x, weight, bias, residual, preactivation, out, partial, M, N, K,             \
+                     activation);                                                                 \
   }                                                                                               \
   KERNEL(Tile::THREADS)                                                                           \
   void linear_input_##suffix(const T* dout, const T* weight, const T* preactivation, T* out,      \
-                             int M, int N, int K, int activation) {                               \
-    input<T, Tile>(dout, weight, preactivation, out, M, N, K, activation);                        \
+                             float* partial, int M, int N, int K, int activation) {               \
+    input<T, Tile>(dout, weight, preactivation, out, partial, M, N, K, activation);               \
   }                                                                                               \
   KERNEL(Tile::THREADS)                                                                           \
   void linear_weight_##suffix(const T* dout, const T* x, float* dweight, float* workspace, int M, \
@@ -266,9 +304,15 @@ VARIANT(f16, HalfSmall, small_f16)
 #define BIAS_VARIANT(T, suffix)                                                                \
   KERNEL(SUM_THREADS)                                                                          \
   void linear_bias_##suffix(const T* dout, float* workspace, int M, int N, int rows) {         \
-    bias<T>(dout, workspace, M, N, rows);                                                      \
+    bias<false>(dout, workspace, M, N, rows);                                                  \
   }
 
 BIAS_VARIANT(float, f32)
 BIAS_VARIANT(bf16, bf16)
 BIAS_VARIANT(f16, f16)
+
+// dbias (N) += the column sums of partial (M, N), what linear_bias has written. grid: (…, 1)
+KERNEL(SUM_THREADS)
+void linear_bias_add(const float* partial, float* dbias, int M, int N, int rows) {
+  bias<true>(partial, dbias, M, N, rows);
+}

@@ -25,13 +25,16 @@ if TYPE_CHECKING:
 NUMBERS: dict[str | None, int] = {None: 0, "gelu": 1, "relu": 2, "swiglu": 0}
 """What linear_activation.h calls them; swiglu is not done by a product."""
 
-FORWARD = Kernel("linear", "linear_forward", *[POINTER] * 6, *[INT] * 4)
-INPUT = Kernel("linear", "linear_input", *[POINTER] * 4, *[INT] * 4)
+FORWARD = Kernel("linear", "linear_forward", *[POINTER] * 7, *[INT] * 4)
+INPUT = Kernel("linear", "linear_input", *[POINTER] * 5, *[INT] * 4)
 WEIGHT = Kernel("linear", "linear_weight", *[POINTER] * 4, *[INT] * 5)
 BIAS = Kernel("linear", "linear_bias", *[POINTER] * 2, *[INT] * 3)
+BIAS_ADD = Kernel("linear", "linear_bias_add", *[POINTER] * 2, *[INT] * 3)
 SUM = Kernel("linear", "linear_sum", *[POINTER] * 2, LONG, INT)
 VECTOR = Kernel("gemv", "gemv", *[POINTER] * 6, *[INT] * 4)
 
+DEEPEST = 1024
+"""Depth of a float32 sum in one go: DEEPEST in linear.hip."""
 SUM_THREADS = 256
 SUM_ACROSS = 32
 """Threads of a block of `linear_bias` beside one another: each takes 16 bytes of a row."""
@@ -53,6 +56,13 @@ def vector_kernel(M: int, N: int) -> tuple[int, int]:
     if M == 2:
         return 2, 4 if N >= 16384 else 2
     return (4, 4) if M <= 4 else (8, 4)
+
+
+def partial_sums(
+    backend: HipBackend, suffix: str, M: int, N: int, depth: int
+) -> DeviceArray | None:
+    """Where a float32 product (M, N) with a long sum keeps what it has so far."""
+    return backend.empty((M, N), np.float32) if suffix == "f32" and depth > DEEPEST else None
 
 
 def launch_tiles(
@@ -103,14 +113,16 @@ def linear_forward(
         lead = x.shape[:-1]
         product = backend.empty((*lead, N), x.dtype) if preactivation is None else preactivation
         kept = None
-    values = x, weight, bias, residual, kept, product, M, N, K, NUMBERS[activation]
+    arrays = x, weight, bias, residual, kept, product
+    sizes = M, N, K, NUMBERS[activation]
     if M <= VECTOR_ROWS:
         rows, outputs = vector_kernel(M, N)
         grid = -(-N // (VECTOR_GROUPS * outputs)) if M else 0
-        VECTOR.launch(backend, f"{rows}x{outputs}_{suffix}", grid, VECTOR_THREADS, *values)
+        VECTOR.launch(backend, f"{rows}x{outputs}_{suffix}", grid, VECTOR_THREADS, *arrays, *sizes)
     else:
         device = backend.device
         size, tile = choose(device.architecture, device.compute_units, x.itemsize, M, N)
+        values = *arrays, partial_sums(backend, suffix, M, N, K), *sizes
         launch_tiles(backend, FORWARD, suffix, size, tile, tile.count(M, N), *values)
     if activation == "swiglu":
         activations.activation_forward(backend, product, "swiglu", out=out)
@@ -138,7 +150,8 @@ def linear_backward_input(
         product, before = backend.empty((*dout.shape[:-1], K), dout.dtype), None
     device = backend.device
     size, tile = choose(device.architecture, device.compute_units, dout.itemsize, M, K)
-    values = dout, weight, before, product, M, N, K, NUMBERS[activation]
+    partial = partial_sums(backend, suffix, M, K, N)
+    values = dout, weight, before, product, partial, M, N, K, NUMBERS[activation]
     launch_tiles(backend, INPUT, suffix, size, tile, tile.count(M, K), *values)
     if activation == "swiglu" and preactivation is not None:
         activations.activation_backward(backend, product, preactivation, "swiglu", out=out)
@@ -168,18 +181,14 @@ def linear_backward_weight(
     values = dout, x, dweight, workspace, M, N, K, splits, rows
     launch_tiles(backend, WEIGHT, suffix, size, tile, tile.count(N, K) * splits, *values)
     if workspace is not None:
-        add_up(backend, workspace, dweight, splits)
+        grid = -(-dweight.size // (4 * SUM_THREADS))
+        SUM.launch(backend, "", grid, SUM_THREADS, workspace, dweight, dweight.size, splits)
     if dbias is not None:
         across = -(-N // (SUM_ACROSS * 16 // dout.itemsize))
-        pieces = max(1, min(-(-M // 64), BIAS_BLOCKS * device.compute_units // across, 64))
+        pieces = max(1, min(-(-M // 64), BIAS_BLOCKS * device.compute_units // across, 128))
         rows = -(-M // pieces)
         pieces = -(-M // rows)
         partial = backend.empty((pieces, N), np.float32)
         BIAS.launch(backend, suffix, (across, pieces), SUM_THREADS, dout, partial, M, N, rows)
-        add_up(backend, partial, dbias, pieces)
-
-
-def add_up(backend: HipBackend, partial: DeviceArray, out: DeviceArray, splits: int) -> None:
-    """Out += partial[0] + partial[1] + …, in that order."""
-    grid = -(-out.size // (4 * SUM_THREADS))
-    SUM.launch(backend, "", grid, SUM_THREADS, partial, out, out.size, splits)
+        grid = -(-N // (SUM_ACROSS * 4))
+        BIAS_ADD.launch(backend, "", grid, SUM_THREADS, partial, dbias, pieces, N, pieces)
