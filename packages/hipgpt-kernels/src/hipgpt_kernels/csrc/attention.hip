@@ -80,7 +80,7 @@ DEVICE void clear(typename U::Acc (&x)[R][M]) {
 #pragma unroll
         for (int n = 0; n < M; n++)
 #pragma unroll
-            for (int r = 0; r < U::ACCS; r++) x[i][n].v[r] = 0.0f;
+            for (int r = 0; r < U::ACCS; r++) x[i][n].v[r] = register_zero();
 }
 
 // Write the own rows of an output, row `slot` of tile i times factor[i][slot].
@@ -98,6 +98,69 @@ DEVICE void write(const typename U::Acc (&x)[R][M], T* p, i64 stride, int own, i
 #pragma unroll
         for (int t = 0; t < M; t++) U::store(x[i][t], row, t, columns, wide, factor[i]);
     }
+}
+
+// One step of the online softmax: s becomes exp2(s * unit - the row's maximum). The maximum only keeps exp2 in
+// range, so it stays as it is until a row passes it by 2^8: then `grown`, and all sums so far take `factor`.
+template <class U, int R, int N>
+DEVICE void soften(typename U::Acc (&s)[R][N], float (&most)[R][U::ROWS], float (&sum)[R][U::ROWS], float unit,
+                   float (&factor)[R][U::ROWS], bool (&grown)[R]) {
+#pragma unroll
+    for (int i = 0; i < R; i++) {
+        float largest[U::ROWS];
+        bool larger = false;
+#pragma unroll
+        for (int slot = 0; slot < U::ROWS; slot++) {
+            float of_tile[N];  // separate, so that they do not wait for one another
+#pragma unroll
+            for (int n = 0; n < N; n++) {
+                of_tile[n] = -INFINITY_F;
+#pragma unroll
+                for (int r = 0; r < U::ACCS; r++)
+                    if (U::slot(r) == slot) of_tile[n] = fmaxf(of_tile[n], s[i][n].v[r]);
+            }
+#pragma unroll
+            for (int m = 1; m < N; m *= 2)
+#pragma unroll
+                for (int n = 0; n + m < N; n += 2 * m) of_tile[n] = fmaxf(of_tile[n], of_tile[n + m]);
+            largest[slot] = row_max<U>(of_tile[0]);
+            larger = larger || (largest[slot] - most[i][slot]) * unit > 8.0f;
+        }
+        grown[i] = wave_any(larger);
+        if (grown[i]) {
+#pragma unroll
+            for (int slot = 0; slot < U::ROWS; slot++) {
+                const float before = most[i][slot];
+                most[i][slot] = fmaxf(before, largest[slot]);
+                factor[i][slot] = fast_exp2((before - most[i][slot]) * unit);
+                sum[i][slot] *= factor[i][slot];
+            }
+        }
+#pragma unroll
+        for (int n = 0; n < N; n++) {
+            float of_tile[U::ROWS] = {};
+#pragma unroll
+            for (int r = 0; r < U::ACCS; r++) {
+                const float p = U::power(s[i][n].v[r], unit, most[i][U::slot(r)]);
+                s[i][n].v[r] = p;
+                of_tile[U::slot(r)] += p;
+            }
+#pragma unroll
+            for (int slot = 0; slot < U::ROWS; slot++) sum[i][slot] += of_tile[slot];
+        }
+    }
+}
+
+template <class U, int R, int M>
+DEVICE void rescale(typename U::Acc (&x)[R][M], const float (&factor)[R][U::ROWS], const bool (&grown)[R]) {
+#pragma unroll
+    for (int i = 0; i < R; i++)
+        if (grown[i]) {
+#pragma unroll
+            for (int t = 0; t < M; t++)
+#pragma unroll
+                for (int r = 0; r < U::ACCS; r++) x[i][t].v[r] *= factor[i][U::slot(r)];
+        }
 }
 
 // --- forward ---------------------------------------------------------------------------------------
@@ -153,45 +216,10 @@ DEVICE void forward(unsigned char* lds, const T* q, const T* k, const T* v, T* o
             U::template scores<D>(s, mine, Keys::plain(buffer));
             U::template wait<0>(s);
             if (other + Q::OTHERS > position + leader + 1) mask<U, R, N, false>(s, position + own, other, 0);
-#pragma unroll
-            for (int i = 0; i < R; i++) {
-                float largest[ROWS];
-                bool grown = false;
-#pragma unroll
-                for (int slot = 0; slot < ROWS; slot++) {
-                    largest[slot] = -INFINITY_F;
-#pragma unroll
-                    for (int n = 0; n < N; n++)
-#pragma unroll
-                        for (int r = 0; r < U::ACCS; r++)
-                            if (U::slot(r) == slot) largest[slot] = fmaxf(largest[slot], s[i][n].v[r]);
-                    largest[slot] = row_max<U>(largest[slot]);
-                    grown = grown || (largest[slot] - most[i][slot]) * unit > 8.0f;
-                }
-                // The maximum only keeps exp2 in range: up to 2^8 above it nothing is rescaled.
-                if (wave_any(grown)) {
-                    float factor[ROWS];
-#pragma unroll
-                    for (int slot = 0; slot < ROWS; slot++) {
-                        const float before = most[i][slot];
-                        most[i][slot] = fmaxf(before, largest[slot]);
-                        factor[slot] = fast_exp2((before - most[i][slot]) * unit);
-                        sum[i][slot] *= factor[slot];
-                    }
-#pragma unroll
-                    for (int t = 0; t < D / 16; t++)
-#pragma unroll
-                        for (int r = 0; r < U::ACCS; r++) sum_of_values[i][t].v[r] *= factor[U::slot(r)];
-                }
-#pragma unroll
-                for (int n = 0; n < N; n++)
-#pragma unroll
-                    for (int r = 0; r < U::ACCS; r++) {
-                        const float p = U::power(s[i][n].v[r], unit, most[i][U::slot(r)]);
-                        s[i][n].v[r] = p;
-                        sum[i][U::slot(r)] += p;
-                    }
-            }
+            float factor[R][ROWS];
+            bool grown[R];
+            soften<U>(s, most, sum, unit, factor, grown);
+            rescale<U>(sum_of_values, factor, grown);
             U::template weigh<D>(sum_of_values, s, Values::turned(buffer + Keys::BYTES), 0);
             U::template wait<0>(sum_of_values);
         }
@@ -215,19 +243,23 @@ DEVICE void forward(unsigned char* lds, const T* q, const T* k, const T* v, T* o
 // --- backward, queries: delta and dQ ---------------------------------------------------------------
 
 // Sum over D of dout o out for the own rows of this lane; the lanes that share a row share its columns.
-template <class U, class T>
+template <class U, int D, class T>
 DEVICE float row_dot(const T* x, const T* y, int columns, bool wide) {
     constexpr int PIECE = 16 / (int)sizeof(T);
     float sum = 0.0f;
-    const int step = U::SHARERS * PIECE;
-    for (int c = U::sharer() * PIECE; c < columns; c += step) {
-        if (wide) {
-            const Pack<float, PIECE> a = to_float(load<PIECE>(x + c)), d = to_float(load<PIECE>(y + c));
+    constexpr int STEP = U::SHARERS * PIECE;
+    const int first = U::sharer() * PIECE;
+    if (wide) {
+#pragma unroll
+        for (int n = 0; n < (D + STEP - 1) / STEP; n++) {
+            if (n * STEP + first >= columns) continue;
+            const Pack<float, PIECE> a = to_float(load<PIECE>(x + n * STEP + first));
+            const Pack<float, PIECE> d = to_float(load<PIECE>(y + n * STEP + first));
 #pragma unroll
             for (int e = 0; e < PIECE; e++) sum = fmaf(a[e], d[e], sum);
-        } else {
-            for (int e = c; e < minimum(c + PIECE, columns); e++) sum = fmaf(to_float(x[e]), to_float(y[e]), sum);
         }
+    } else {
+        for (int c = U::sharer(); c < columns; c += U::SHARERS) sum = fmaf(to_float(x[c]), to_float(y[c]), sum);
     }
     return row_sum<U>(sum);
 }
@@ -269,7 +301,7 @@ DEVICE void backward_queries(unsigned char* lds, const T* dout, const T* q, cons
             const int row = own + 16 * i + U::own(2 * slot), at = minimum(row, rows - 1);
             const i64 place = (i64)(b * H + h) * rows + at;
             log2_sum[i][slot] = lse[place] * LOG2_E;
-            row_delta[i][slot] = row_dot<U>(gradient + at * (i64)dout_t, result + at * (i64)out_t, columns, wide);
+            row_delta[i][slot] = row_dot<U, D>(gradient + at * (i64)dout_t, result + at * (i64)out_t, columns, wide);
             if (row < rows && U::writes_row()) delta[place] = row_delta[i][slot];
         }
     typename Q::Acc sum[R][D / 16];
@@ -351,6 +383,8 @@ DEVICE void backward_keys(unsigned char* lds, const T* dout, const T* q, const T
 
     queries.template fetch<DOUBLE>(lds, begin);
     gradients.template fetch<DOUBLE>(lds + Others::BYTES, begin);
+    const int row = minimum(begin + thread_index() % Q::OTHERS, rows - 1);  // whose statistics this thread brings
+    float row_sum_log = lse[place + row], row_delta = delta[place + row];
     typename Q::Own mine_keys, mine_values;
     mine_keys.load(k + b * k_b + h * (i64)k_h, k_t, own, rows, columns, wide);
     mine_values.load(v + b * v_b + h * (i64)v_h, v_t, own, rows, columns, wide);
@@ -365,9 +399,8 @@ DEVICE void backward_keys(unsigned char* lds, const T* dout, const T* q, const T
         unsigned char* buffer = lds + turn * BYTES;
         float* numbers = statistics + turn * 2 * Q::OTHERS;
         if (thread_index() < Q::OTHERS) {
-            const int row = minimum(other + thread_index(), rows - 1);
-            numbers[thread_index()] = lse[place + row] * LOG2_E;
-            numbers[Q::OTHERS + thread_index()] = delta[place + row];
+            numbers[thread_index()] = row_sum_log * LOG2_E;
+            numbers[Q::OTHERS + thread_index()] = row_delta;
         }
         queries.template land<DOUBLE>(buffer, other);
         gradients.template land<DOUBLE>(buffer + Others::BYTES, other);
@@ -377,6 +410,8 @@ DEVICE void backward_keys(unsigned char* lds, const T* dout, const T* q, const T
             unsigned char* next = lds + (DOUBLE ? (turn ^ 1) * BYTES : 0);
             queries.template fetch<DOUBLE>(next, other + Q::OTHERS);
             gradients.template fetch<DOUBLE>(next + Others::BYTES, other + Q::OTHERS);
+            const int row = minimum(other + Q::OTHERS + thread_index() % Q::OTHERS, rows - 1);
+            row_sum_log = lse[place + row], row_delta = delta[place + row];
         }
         if (other + Q::OTHERS > leader) {
             typename Q::Acc s[R][N], ds[R][N];

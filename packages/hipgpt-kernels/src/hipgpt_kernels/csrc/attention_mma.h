@@ -63,6 +63,23 @@ DEVICE void lds_barrier() {
 #endif
 }
 
+// Keeps the compiler from starting all loads of a long unrolled product at once, which would spill.
+DEVICE void schedule_fence() {
+#if HIPGPT_AMD
+    __builtin_amdgcn_sched_barrier(0);
+#endif
+}
+
+// 0 to start a sum with, in a register. The emulator that the tests run AMD's code in takes the inline
+// constant 0 of a matrix instruction for register 128; one register tile of zeros for all costs nothing.
+DEVICE float register_zero() {
+    float zero = 0.0f;
+#if HIPGPT_AMD
+    asm volatile("" : "+v"(zero));
+#endif
+    return zero;
+}
+
 typedef Pack<u32, 2> Words2;
 typedef Pack<u32, 4> Words4;
 
@@ -89,7 +106,15 @@ struct Pair<bf16> {
 
 template <>
 struct Pair<f16> {
-    static METHOD u32 pack(float x, float y) { return pack_f16(x, y); }
+    static METHOD u32 pack(float x, float y) {
+#if defined(__GFX9__) && !defined(ATTENTION_MFMA_DEEP)
+        // As pack_f16, in as many operations; but it does not lean on conversions to clear the upper half, which
+        // they do here and not in the emulator.
+        return __builtin_amdgcn_perm(f16_bits(y), f16_bits(x), 0x05040100u);
+#else
+        return pack_f16(x, y);
+#endif
+    }
     static METHOD float low(u32 w) { return to_float(f16{(u16)w}); }
     static METHOD float high(u32 w) { return to_float(f16{(u16)(w >> 16)}); }
 };
@@ -243,7 +268,8 @@ struct FmaAttention {
                     for (int i = 0; i < R; i++) x[i] = shuffle(p[i][n].v[r], l % 16 + 16 * group);
                     const int row = 16 * n + GROUPS * r + group;
 #pragma unroll
-                    for (int t = 0; t < COLUMNS / 16; t++)
+                    for (int t = 0; t < COLUMNS / 16; t++) {
+                        if (COLUMNS > 64 && t % 4 == 0) schedule_fence();
 #pragma unroll
                         for (int c = 0; c < ACCS; c += 4) {
                             Words4 y = ::load<4>((const u32*)panel.at(
@@ -254,6 +280,7 @@ struct FmaAttention {
                                 for (int e = 0; e < 4; e++)
                                     out[i][t].v[c + e] = fmaf(x[i], bit_cast<float>(y[e]), out[i][t].v[c + e]);
                         }
+                    }
                 }
     }
 
@@ -562,14 +589,15 @@ struct MatrixAttention {
 
     template <int D, int R, int N, class O, class P>
     static METHOD void scores(Acc (&s)[R][N], const O& mine, const P& panel) {
+        Acc zero;
+#pragma unroll
+        for (int r = 0; r < ACCS; r++) zero.v[r] = register_zero();
 #pragma unroll
         for (int i = 0; i < R; i++)
 #pragma unroll
-            for (int t = 0; t < N; t++)
-#pragma unroll
-                for (int r = 0; r < ACCS; r++) s[i][t].v[r] = 0.0f;
+            for (int t = 0; t < N; t++) s[i][t] = zero;
         if constexpr (D % 32 == 0) {
-#pragma unroll
+#pragma unroll(D > 128 ? 1 : D / 32)  // own rows that are read again may be indexed at run time
             for (int k = 0; k < D / 16; k += 2) {
                 Operand own0[R], own1[R];
 #pragma unroll
@@ -631,6 +659,7 @@ struct MatrixAttention {
                 for (int i = 0; i < R; i++) rounded(own0[i], p[i][n]), rounded(own1[i], p[i][n + 1]);
 #pragma unroll
                 for (int t = 0; t < COLUMNS / 16; t++) {
+                    if (COLUMNS > 128 && t % 4 == 0) schedule_fence();
                     Operand other0, other1;
                     columns(other0, panel, 16 * n, first + 16 * t);
                     columns(other1, panel, 16 * n + 16, first + 16 * t);
@@ -646,6 +675,7 @@ struct MatrixAttention {
                 for (int i = 0; i < R; i++) rounded(own0[i], p[i][n]);
 #pragma unroll
                 for (int t = 0; t < COLUMNS / 16; t++) {
+                    if (COLUMNS > 128 && t % 4 == 0) schedule_fence();
                     Operand other0;
                     columns(other0, panel, 16 * n, first + 16 * t);
 #pragma unroll

@@ -41,7 +41,7 @@ struct Stream {
     static constexpr int UNITS = ROWS / COUNT * (D / PIECE);
     static constexpr int TURNS = (UNITS + THREADS - 1) / THREADS;   // pieces of a thread
     static constexpr int WORDS = TURNS * COUNT * 4;                 // registers of a tile in flight
-    static constexpr bool EARLY = !HIPGPT_NVIDIA && WORDS <= 32;
+    static constexpr bool EARLY = !HIPGPT_NVIDIA && (WAVE == 64 ? WORDS <= 32 : WORDS <= 16 && D <= 128);
     static constexpr int PLAIN_BYTES = PLAIN ? ROWS * (D + U::PADDING) * (int)sizeof(E) : 0;
     static constexpr int BYTES = PLAIN_BYTES + (TURNED ? ROWS * SLICE * (int)sizeof(E) : 0);
 
@@ -130,11 +130,12 @@ struct Stream {
         }
     }
 #if HIPGPT_NVIDIA
-    // A thread's pieces lie in one column, THREADS / (D / PIECE) rows apart: one address and one place in LDS
-    // serve them all. Rows past the end become zeros.
+    // A thread's pieces lie in one column, THREADS / (D / PIECE) rows apart: one address and mostly one place
+    // in LDS serve them all. Rows past the end become zeros.
     METHOD void copy(unsigned char* lds, int first) const {
         constexpr int ACROSS = D / PIECE, STEP = THREADS / ACROSS;
-        static_assert(THREADS % ACROSS == 0 && (STEP % 8 == 0 || UNITS <= THREADS), "the twist repeats every 8 rows");
+        static_assert(THREADS % ACROSS == 0, "a thread stays in its column");
+        constexpr bool REPEATS = U::PADDING > 0 || STEP % 8 == 0;  // the twist of a panel does, every 8 rows
         const int r = thread_index() / ACROSS, c = thread_index() % ACROSS * PIECE;
         if (UNITS < THREADS && thread_index() >= UNITS) return;
         const int left = c < source.columns ? source.rows - first - r : 0;
@@ -144,6 +145,7 @@ struct Stream {
         if (left > (TURNS - 1) * STEP) {
 #pragma unroll
             for (int turn = 0; turn < TURNS; turn++) {
+                if (!REPEATS) to = shared_address(plain(lds).at(r + turn * STEP, c));
                 asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(p) : "memory");
                 to += bytes_across, p += STEP * source.stride;
             }
@@ -151,6 +153,7 @@ struct Stream {
 #pragma unroll
             for (int turn = 0; turn < TURNS; turn++) {
                 const bool inside = turn * STEP < left;
+                if (!REPEATS) to = shared_address(plain(lds).at(r + turn * STEP, c));
                 asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(inside ? p : source.p),
                              "r"(inside ? 16 : 0)
                              : "memory");
