@@ -74,9 +74,9 @@ def ours(B: int, T: int, H: int, D: int, dtype: str) -> Result:
 
 def peers(B: int, T: int, H: int, D: int, dtype: str) -> Iterator[Result]:
     """PyTorch's two fused kernels, where torch and the GPU have them."""
-    import torch  # noqa: PLC0415  # a peer, not a dependency
-    from torch.nn.attention import SDPBackend, sdpa_kernel  # noqa: PLC0415
-    from torch.nn.functional import scaled_dot_product_attention  # noqa: PLC0415
+    import torch  # a peer, not a dependency
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+    from torch.nn.functional import scaled_dot_product_attention
 
     kind = getattr(torch, dtype)
     packed = torch.randn(B, T, 3, H, D, device="cuda").to(kind)

@@ -15,21 +15,23 @@
 constexpr int THREADS = 128;
 constexpr int LANES = 8;                  // lanes that share a key
 constexpr int GROUPS = THREADS / LANES;   // keys at a time
+constexpr int AHEAD = 4;                  // keys that a lane loads before it uses the first
 constexpr int CHUNK = 1024;               // most keys of a chunk: their scores lie in LDS
 constexpr int LARGEST = 256;              // most columns
 constexpr float LOG2_E = 1.4426950408889634f;
 
-// PIECE columns of a row from column c, zeros past its end.
+// 16 bytes of a row from column c, zeros past its end.
 template <class T>
-DEVICE void piece(float (&x)[PACK<T>], const T* row, int c, int columns, bool wide) {
-    if (wide && c < columns) {
-        const Pack<T, PACK<T>> pack = load<PACK<T>>(row + c);
-#pragma unroll
-        for (int e = 0; e < PACK<T>; e++) x[e] = to_float(pack[e]);
+DEVICE Pack<T, PACK<T>> piece(const T* row, int c, int columns, bool wide) {
+    Pack<T, PACK<T>> pack = {};
+    if (wide) {
+        if (c < columns) pack = load<PACK<T>>(row + c);
     } else {
 #pragma unroll
-        for (int e = 0; e < PACK<T>; e++) x[e] = c + e < columns ? to_float(row[c + e]) : 0.0f;
+        for (int e = 0; e < PACK<T>; e++)
+            if (c + e < columns) pack[e] = row[c + e];
     }
+    return pack;
 }
 
 // Sum over the lanes that share a key.
@@ -65,26 +67,36 @@ DEVICE void decode(const T* q, const T* k, const T* v, T* k_cache, T* v_cache, T
     float mine[MOST][PIECE];  // this lane's columns of the query, scaled into the domain of exp2
 #pragma unroll
     for (int n = 0; n < MOST; n++) {
-        piece<T>(mine[n], q + b * q_b + h * (i64)q_h, n * ACROSS + first, columns, wide);
+        const Pack<T, PIECE> x = piece(q + b * q_b + h * (i64)q_h, n * ACROSS + first, columns, wide);
 #pragma unroll
-        for (int e = 0; e < PIECE; e++) mine[n][e] *= scale * LOG2_E;
+        for (int e = 0; e < PIECE; e++) mine[n][e] = to_float(x[e]) * (scale * LOG2_E);
     }
     float most = -__builtin_inff();
-    for (int s = begin + group; s < begin + ceil_div(end - begin, GROUPS) * GROUPS; s += GROUPS) {
-        const T* row = s == position ? key_new : k_cache + rows + (i64)minimum(s, end - 1) * columns;
-        float sum = 0.0f;
+    for (int s = begin + group; s < begin + ceil_div(end - begin, GROUPS) * GROUPS; s += AHEAD * GROUPS) {
+        const T* row[AHEAD];
+        float dot[AHEAD] = {};
+#pragma unroll
+        for (int a = 0; a < AHEAD; a++) {
+            const int at = minimum(s + a * GROUPS, end - 1);
+            row[a] = at == position ? key_new : k_cache + rows + (i64)at * columns;
+        }
 #pragma unroll
         for (int n = 0; n < MOST; n++) {
             if (n * ACROSS >= columns) break;
-            float x[PIECE];
-            piece<T>(x, row, n * ACROSS + first, columns, wide);
+            Pack<T, PIECE> x[AHEAD];
 #pragma unroll
-            for (int e = 0; e < PIECE; e++) sum = fmaf(mine[n][e], x[e], sum);
+            for (int a = 0; a < AHEAD; a++) x[a] = piece(row[a], n * ACROSS + first, columns, wide);
+#pragma unroll
+            for (int a = 0; a < AHEAD; a++)
+#pragma unroll
+                for (int e = 0; e < PIECE; e++) dot[a] = fmaf(mine[n][e], to_float(x[a][e]), dot[a]);
         }
-        sum = key_sum(sum);
-        if (s < end) {
-            most = fmaxf(most, sum);
-            if (first == 0) scores[s - begin] = sum;
+#pragma unroll
+        for (int a = 0; a < AHEAD; a++) {
+            dot[a] = key_sum(dot[a]);
+            if (s + a * GROUPS >= end) continue;
+            most = fmaxf(most, dot[a]);
+            if (first == 0) scores[s + a * GROUPS - begin] = dot[a];
         }
     }
     most = block_max<THREADS>(most);
@@ -103,16 +115,25 @@ DEVICE void decode(const T* q, const T* k, const T* v, T* k_cache, T* v_cache, T
     for (int n = 0; n < MOST; n++)
 #pragma unroll
         for (int e = 0; e < PIECE; e++) sum[n][e] = 0.0f;
-    for (int s = begin + group; s < end; s += GROUPS) {
-        const T* row = s == position ? value_new : v_cache + rows + (i64)s * columns;
-        const float p = scores[s - begin];
+    for (int s = begin + group; s < end; s += AHEAD * GROUPS) {
+        const T* row[AHEAD];
+        float p[AHEAD];
+#pragma unroll
+        for (int a = 0; a < AHEAD; a++) {
+            const int at = minimum(s + a * GROUPS, end - 1);
+            row[a] = at == position ? value_new : v_cache + rows + (i64)at * columns;
+            p[a] = s + a * GROUPS < end ? scores[at - begin] : 0.0f;
+        }
 #pragma unroll
         for (int n = 0; n < MOST; n++) {
             if (n * ACROSS >= columns) break;
-            float x[PIECE];
-            piece<T>(x, row, n * ACROSS + first, columns, wide);
+            Pack<T, PIECE> x[AHEAD];
 #pragma unroll
-            for (int e = 0; e < PIECE; e++) sum[n][e] = fmaf(p, x[e], sum[n][e]);
+            for (int a = 0; a < AHEAD; a++) x[a] = piece(row[a], n * ACROSS + first, columns, wide);
+#pragma unroll
+            for (int a = 0; a < AHEAD; a++)
+#pragma unroll
+                for (int e = 0; e < PIECE; e++) sum[n][e] = fmaf(p[a], to_float(x[a][e]), sum[n][e]);
         }
     }
 #pragma unroll

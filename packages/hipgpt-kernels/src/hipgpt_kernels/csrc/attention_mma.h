@@ -203,9 +203,12 @@ struct FmaAttention {
                 row[i] = p + (at < rows ? at : rows - 1) * stride;
             }
         }
+        template <bool WIDE>
         METHOD void four(float (&x)[4], int i, int k) const {
-            if (wide && k + 4 <= columns) {
-                load4(x, row[i] + k);
+            if (WIDE) {
+                load4(x, row[i] + (k < columns ? k : 0));
+#pragma unroll
+                for (int e = 0; e < 4; e++) x[e] = k < columns ? x[e] : 0.0f;
             } else {
 #pragma unroll
                 for (int e = 0; e < 4; e++) x[e] = k + e < columns ? to_float(row[i][k + e]) : 0.0f;
@@ -227,6 +230,13 @@ struct FmaAttention {
     // s[i][t] = own rows 16i .. x panel rows first + 16t ..
     template <int D, int R, int N, class O, class P>
     static METHOD void scores(Acc (&s)[R][N], const O& mine, const P& panel) {
+        if (mine.wide)  // asked once, not for every load
+            sum_products<D, true>(s, mine, panel);
+        else
+            sum_products<D, false>(s, mine, panel);
+    }
+    template <int D, bool WIDE, int R, int N, class O, class P>
+    static METHOD void sum_products(Acc (&s)[R][N], const O& mine, const P& panel) {
         const int group = lane() / 16;
 #pragma unroll
         for (int i = 0; i < R; i++)
@@ -238,7 +248,7 @@ struct FmaAttention {
         for (int k = 0; k < D; k += 4) {
             float x[R][4];
 #pragma unroll
-            for (int i = 0; i < R; i++) mine.four(x[i], i, k);
+            for (int i = 0; i < R; i++) mine.template four<WIDE>(x[i], i, k);
 #pragma unroll
             for (int t = 0; t < N; t++)
 #pragma unroll

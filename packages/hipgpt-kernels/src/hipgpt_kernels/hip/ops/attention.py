@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from hipgpt_kernels import checks
-from hipgpt_kernels.cpu.attention import check_cache
 from hipgpt_kernels.hip.build import SOURCES
 from hipgpt_kernels.hip.kernel import FLOAT, INT, LONG, POINTER, Kernel
 from hipgpt_kernels.hip.ops.seen import floating, plain, value_or_pointer, variant
@@ -172,10 +171,7 @@ def attention_forward(
     """See `Backend.attention_forward`. lse is float32 whatever q is."""
     op = "attention_forward"
     suffix = variant(op, q=q, k=k, v=v, out=out)
-    B, T, H, _D = checks.attention(op, floating(q), k=floating(k), v=floating(v), out=floating(out))
-    if lse is not None:
-        checks.floating(op, lse=plain(lse))
-        checks.shape(op, "lse", lse, (B, H, T), "(B, H, T)")
+    checks.attention_forward(*map(floating, (q, k, v, out)), plain(lse))
     out = backend.empty(q.shape, q.dtype) if out is None else out
     if out.size:
         run_forward(backend, suffix, q, (k, steps(k, 0, 1, 2)), (v, steps(v, 0, 1, 2)), out, lse, 0)
@@ -228,11 +224,9 @@ def attention_backward(
     op = "attention_backward"
     others = {"k": k, "v": v, "dout": dout, "out": out, "dq": dq, "dk": dk, "dv": dv}
     suffix = variant(op, q=q, **others)
-    B, T, H, D = checks.attention(
-        op, floating(q), **{name: floating(array) for name, array in others.items()}
+    B, T, H, D = checks.attention_backward(
+        *map(floating, (dout, q, k, v, out)), plain(lse), *map(floating, (dq, dk, dv))
     )
-    checks.floating(op, lse=plain(lse))
-    checks.shape(op, "lse", lse, (B, H, T), "(B, H, T)")
     if not q.size:
         return
     suffix, tile = choose(backend, op, suffix, D)
@@ -278,8 +272,7 @@ def attention_cached(
     suffix = variant(op, q=q, k=k, v=v, k_cache=k_cache, v_cache=v_cache, out=out)
     number, pointer = value_or_pointer(op, "position", position, 0, np.int32)
     arrays = map(floating, (q, k, v, k_cache, v_cache))
-    check_cache(*arrays, number, floating(out))
-    B, T, H, D = q.shape
+    B, T, H, D = checks.attention_cached(*arrays, number, floating(out))
     S = k_cache.shape[2]
     out = backend.empty(q.shape, q.dtype) if out is None else out
     if not out.size:
