@@ -1,12 +1,12 @@
 """Compile the package's C++ and its GPU kernels while a wheel is built.
 
-Runs for wheels only (see pyproject.toml): the sdist carries sources alone. Two variables say what to
-do, each "auto" (the default: what the compilers here can), "always" (fail where something cannot be
-compiled) or "never":
+Runs for wheels only (see pyproject.toml): the sdist carries sources alone. Two variables say what
+to do, each "auto" (the default: what the compilers here can), "always" (fail where something cannot
+be compiled) or "never":
 
     HIPGPT_BUILD_CPU      the CPU's vector code; without it the CPU backend is NumPy
-    HIPGPT_BUILD_KERNELS  code objects for GPUs, of the architectures in HIPGPT_OFFLOAD_ARCHS (a list
-                          with semicolons; all that the sources are written for where it is not set)
+    HIPGPT_BUILD_KERNELS  code objects for GPUs, of the architectures in HIPGPT_OFFLOAD_ARCHS (with
+                          semicolons; all that the sources are written for where it is not set)
 
 The odd thing: an editable install compiles no kernels unless "always" or HIPGPT_OFFLOAD_ARCHS asks
 for them. All architectures take minutes, and a kernel that is missing is compiled for the GPU at

@@ -109,7 +109,7 @@ def test_view_as_bfloat16_has_two_bytes_to_an_element():
         (lambda a: a.T.reshape(12), ValueError, "not contiguous"),
         (lambda a: a.view(np.float64)[:, :1].view(np.complex128), ValueError, "contiguous"),
         (lambda a: a.transpose(0, 0), ValueError, "each of 2 once"),
-        (lambda a: np.asarray(a), TypeError, "to_numpy"),
+        (np.asarray, TypeError, "to_numpy"),
         (lambda a: len(a[0, 0]), TypeError, "len"),
     ],
 )

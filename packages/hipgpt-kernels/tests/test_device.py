@@ -4,14 +4,14 @@ The odd thing: its kernels are compiled here, as a user's own would be, from a f
 that no wheel holds.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from hipgpt_kernels.hip import build, code, driver
 from hipgpt_kernels.hip.dtypes import from_bfloat16, to_bfloat16
 from hipgpt_kernels.hip.kernel import LONG, POINTER, Kernel
-
-from pathlib import Path
 
 PROBE = Path(__file__).with_name("device_probe.hip")
 THREADS = 128
@@ -121,12 +121,14 @@ FUNCTIONS = [
 
 def test_functions(hip, launch, rng):
     """Within a few ulps of float64; of logarithms near 0 the error is absolute."""
-    x = np.concatenate([
-        rng.uniform(-30, 30, 400),
-        rng.uniform(-1, 1, 300),
-        rng.uniform(-1e-3, 1e-3, 100),
-        [0.19999, 0.2, 0.20001, -0.2, 1.0, -1.0, 80.0, -80.0, 0.5, 2.0],
-    ]).astype(np.float32)
+    x = np.concatenate(
+        [
+            rng.uniform(-30, 30, 400),
+            rng.uniform(-1, 1, 300),
+            rng.uniform(-1e-3, 1e-3, 100),
+            [0.19999, 0.2, 0.20001, -0.2, 1.0, -1.0, 80.0, -80.0, 0.5, 2.0],
+        ]
+    ).astype(np.float32)
     out = hip.empty((len(FUNCTIONS), len(x)))
     launch("functions", hip.from_numpy(x), out, len(x))
     failures = []

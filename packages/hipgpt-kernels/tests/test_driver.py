@@ -15,12 +15,15 @@ import pytest
 from hipgpt_kernels.hip import driver, runtime
 from hipgpt_kernels.hip.dtypes import bfloat16
 
-
-class Status(enum.IntEnum):
-    hipSuccess = 0
-    hipErrorOutOfMemory = 2
-    hipErrorNoDevice = 100
-    hipErrorInvalidDevice = 101
+Status = enum.IntEnum(
+    "Status",
+    {
+        "hipSuccess": 0,
+        "hipErrorOutOfMemory": 2,
+        "hipErrorNoDevice": 100,
+        "hipErrorInvalidDevice": 101,
+    },
+)
 
 
 def fake_hip(monkeypatch, **functions):
@@ -292,9 +295,17 @@ def test_a_graph_does_its_work_each_time(hip, rng):
 
 def test_waiting_inside_a_capture_is_refused_and_leaves_the_stream_usable(hip):
     x = hip.zeros((10,))
-    with pytest.raises(driver.HipError, match="StreamCapture"), hip.capture() as graph:
-        hip.add(x, x, out=x)
-        hip.stream.synchronize()
+
+    def wait_inside():
+        with hip.capture() as graph:
+            graphs.append(graph)
+            hip.add(x, x, out=x)
+            hip.stream.synchronize()
+
+    graphs = []
+    with pytest.raises(driver.HipError, match="StreamCapture"):
+        wait_inside()
+    (graph,) = graphs
     with pytest.raises(RuntimeError, match="not captured to its end"):
         graph.launch()
     hip.fill(x, 2.0)

@@ -6,7 +6,7 @@ that cannot work raises. Nothing is imported or touched before `load_backend` is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from hipgpt_kernels.backend import Backend
@@ -72,7 +72,8 @@ def hip_backend(device: int, *, partial: bool) -> Backend:
 
         if MISSING and not partial:
             raise BackendError(f"hip: there are no GPU kernels yet for {', '.join(MISSING)}")
-        return HipBackend(device)
+        backend: type[Any] = HipBackend
+        return backend(device)
     except (UnavailableError, HipError) as error:
         raise BackendError(f"hip: {error}") from error
 
@@ -91,4 +92,3 @@ def cpu_backend(threads: int | None, native: bool | None) -> Backend:
     from hipgpt_kernels.cpu.backend import CpuBackend
 
     return CpuBackend(threads)
-

@@ -99,8 +99,8 @@ def repair(emu, pcode):
 
     - Its fused multiply-add rounds twice. In float64 the product of two float32 is exact.
     - Its conversion to bfloat16 carries a NaN over into infinity or −0.
-    - It flushes subnormals where it finds a clang to compile that switch with; code for HIP asks for
-      subnormals (`float_mode` of the kernel descriptor).
+    - It flushes subnormals where it finds a clang to compile that switch with; code for HIP asks
+      for subnormals (`float_mode` of the kernel descriptor).
     """
     from tinygrad.dtype import dtypes
 
@@ -200,7 +200,7 @@ class Emulator:
             entry, count = struct.unpack("<HH", ctypes.string_at(image + 58, 4))
             data = ctypes.string_at(image, sections + entry * count)
             self.modules.append(without_cache_words(read_kernels(data), self.emulated))
-        except Exception:
+        except Exception:  # noqa: BLE001  # C is the caller
             traceback.print_exc()
             return 0
         return len(self.modules)
@@ -240,7 +240,7 @@ class Emulator:
                 self.emulated,
                 user_registers(kernel, address),
             )
-        except BaseException:
+        except BaseException:  # noqa: BLE001  # C is the caller
             traceback.print_exc()
             return LAUNCH_FAILURE
         self.launched[kernel.name] = self.launched.get(kernel.name, 0) + 1

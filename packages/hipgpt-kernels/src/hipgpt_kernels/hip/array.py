@@ -8,12 +8,13 @@ one of our allocations or another library's array.
 from __future__ import annotations
 
 import math
-from types import EllipsisType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from hipgpt_kernels.hip.dtypes import as_dtype
 
 if TYPE_CHECKING:
+    from types import EllipsisType
+
     from hipgpt_kernels.hip.driver import Stream
 
 Index: TypeAlias = "int | slice | EllipsisType | None"
@@ -184,7 +185,9 @@ class DeviceArray:
     def transpose(self, *axes: int) -> DeviceArray:
         """The dimensions in another order; without arguments, reversed."""
         order = axes or tuple(reversed(range(self.ndim)))
-        order = tuple(axis % self.ndim if -self.ndim <= axis < self.ndim else axis for axis in order)
+        order = tuple(
+            axis % self.ndim if -self.ndim <= axis < self.ndim else axis for axis in order
+        )
         if sorted(order) != list(range(self.ndim)):
             raise ValueError(f"transpose: axes are {axes}, expected each of {self.ndim} once")
         return self._view(

@@ -1,4 +1,4 @@
-"""The GPU backend: memory, the stream, the functions of the code objects, and the ops bound to them.
+"""The GPU backend: memory, the stream, the functions of the code objects, and the ops on them.
 
 An op is a function of the backend in ops/<op>.py. The odd thing: it may be given the arrays of any
 library that speaks DLPack or the CUDA array interface; `bind` turns them into DeviceArrays that
@@ -115,7 +115,13 @@ class HipBackend(Backend):
             self.stream.set_bytes(array.pointer, 0, array.nbytes)
         return array
 
-    def from_numpy(self, array: np.ndarray, dtype: Any = None) -> DeviceArray:
+    def from_numpy(
+        self,
+        array: np.ndarray,
+        dtype: Any = None,
+        *,
+        copy: bool = True,  # noqa: ARG002  # the GPU's memory is not NumPy's: always a copy
+    ) -> DeviceArray:
         """See `Backend.from_numpy`. `dtype` converts on the way: bfloat16 is not NumPy's."""
         values = np.asarray(array)
         dtype = values.dtype if dtype is None else as_dtype(dtype)
@@ -147,7 +153,7 @@ class HipBackend(Backend):
         return decode(raw, source.dtype)
 
     def copy(self, destination: Array, source: Array) -> None:
-        """See `Backend.copy`. A bfloat16 array and a float32 NumPy array count as equal in dtype."""
+        """See `Backend.copy`. A float32 NumPy array counts as of the dtype of a bfloat16 one."""
         if isinstance(destination, np.ndarray) and isinstance(source, np.ndarray):
             raise TypeError("copy: both arrays are NumPy's, expected one on the GPU at least")
         for one, other in ((destination, source), (source, destination)):
@@ -218,7 +224,8 @@ class HipBackend(Backend):
 
 def bind_ops() -> list[str]:
     """Bind every op of the contract that ops/ has; return the names of those that it has not."""
-    missing = []
+    cls: Any = HipBackend
+    missing: list[str] = []
     for stem, names in OPS.items():
         try:
             module = importlib.import_module(f"hipgpt_kernels.hip.ops.{stem}")
@@ -227,12 +234,12 @@ def bind_ops() -> list[str]:
             continue
         for op in names:
             if hasattr(module, op):
-                setattr(HipBackend, op, bind(getattr(module, op)))
+                setattr(cls, op, bind(getattr(module, op)))
             else:
                 missing.append(op)
     for op in missing:
-        setattr(HipBackend, op, absent(op))
-    abc.update_abstractmethods(HipBackend)
+        setattr(cls, op, absent(op))
+    abc.update_abstractmethods(cls)
     return missing
 
 

@@ -1,9 +1,9 @@
 """The code object of a kernel for a GPU: built ahead, else from the cache, else compiled now.
 
-A code object that was built ahead counts only if the sources have not changed since (a wheel carries
-both; in a checkout they drift apart). The odd thing: a kernel is compiled when it is first launched,
-which is quick for whoever needs one op; whoever will need all of them calls `prepare`, which
-compiles as many at once as there are processors.
+A code object that was built ahead counts only if the sources have not changed since (a wheel
+carries both; in a checkout they drift apart). The odd thing: a kernel is compiled when it is first
+launched, which is quick for whoever needs one op; whoever will need all of them calls `prepare`,
+which compiles as many at once as there are processors.
 """
 
 from __future__ import annotations
@@ -113,9 +113,7 @@ def compiler_name(architecture: str) -> str:
 
 def cache_name(architecture: str, stem: str) -> str:
     """The cache's file for a kernel: its sources, the architecture, the compiler and its flags."""
-    command = build.compile_command(
-        compiler_name(architecture), architecture, stem, Path("out")
-    )
+    command = build.compile_command(compiler_name(architecture), architecture, stem, Path("out"))
     words = [word for word in command if str(build.SOURCES) not in word]  # wherever it lies
     key = "\0".join([build.source_hash(stem), *words])
     return f"{stem}-{architecture}-{hashlib.sha256(key.encode()).hexdigest()[:32]}"

@@ -26,9 +26,10 @@ OLDEST_SM = 80
 """The kernels need bfloat16 and asynchronous copies: Ampere and later."""
 
 BAD_MEMORY = (
-    "a kernel touched memory outside its arrays and the GPU's context is lost: restart the program, "
-    "and report the op and its shapes"
+    "a kernel touched memory outside its arrays and the GPU's context is lost: restart the "
+    "program, and report the op and its shapes"
 )
+NO_WAITING = "do nothing that waits for the GPU while a graph is captured"
 REMEDIES = {
     "hipErrorIllegalAddress": BAD_MEMORY,
     "hipErrorLaunchFailure": BAD_MEMORY,
@@ -38,8 +39,8 @@ REMEDIES = {
     "hipErrorNoDevice": "see whether rocminfo or nvidia-smi lists a GPU",
     "hipErrorInsufficientDriver": "update the GPU's driver: it is older than the runtime",
     "hipErrorNotSupported": "this GPU or its driver cannot do that; a newer driver may",
-    "hipErrorStreamCaptureUnsupported": "do nothing that waits for the GPU while a graph is captured",
-    "hipErrorStreamCaptureInvalidated": "do nothing that waits for the GPU while a graph is captured",
+    "hipErrorStreamCaptureUnsupported": NO_WAITING,
+    "hipErrorStreamCaptureInvalidated": NO_WAITING,
     "hipErrorNotFound": "the code object has no such kernel: clear the cache of kernels",
     "hipErrorLaunchOutOfResources": "the kernel needs more registers or LDS than this GPU has",
 }
@@ -69,7 +70,7 @@ class OutOfMemoryError(HipError, MemoryError):
     def __init__(self, call: str, code: str, asked: int, free: int, total: int) -> None:
         remedy = (
             f"{asked / 2**20:,.1f} MiB were asked for and {free / 2**20:,.1f} of "
-            f"{total / 2**20:,.1f} MiB are free: take a smaller batch, or end what else uses the GPU"
+            f"{total / 2**20:,.1f} MiB are free: take a smaller batch, or end what else is on it"
         )
         super().__init__(call, code, remedy)
         self.asked = asked
@@ -185,9 +186,7 @@ class Device:
             if error.code != "hipErrorOutOfMemory":
                 raise
             # From None: the plain error says less than this one.
-            raise OutOfMemoryError(
-                error.call, error.code, nbytes, *self.memory_info()
-            ) from None
+            raise OutOfMemoryError(error.call, error.code, nbytes, *self.memory_info()) from None
 
     def synchronize(self) -> None:
         """Wait for everything that was given to it."""
@@ -396,7 +395,8 @@ class Module:
 
 def destroy_with(owner: Any, function: str, handle: Any) -> None:
     """Destroy a handle when its owner is gone, but not while the interpreter ends: the runtime may
-    be gone by then, and the process takes everything with it anyway."""
+    be gone by then, and the process takes everything with it anyway.
+    """
     weakref.finalize(owner, _destroy, function, handle).atexit = False
 
 
@@ -432,8 +432,9 @@ def compile_with_hiprtc(
     """
     hip()
     try:
-        from rocm.bindings import hiprtc
+        from rocm.bindings import hiprtc as module
 
+        hiprtc: Any = module
         status, program = hiprtc.hiprtcCreateProgram(
             source.encode(),
             name.encode(),

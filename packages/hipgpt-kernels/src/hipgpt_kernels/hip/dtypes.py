@@ -1,8 +1,8 @@
 """The floating types that kernels know: float32, float16 and bfloat16.
 
-The odd one is bfloat16, which NumPy does not have. Here it is an object of its own with a `name` and
-an `itemsize`, as a NumPy dtype has them; on the host its values live in float32 arrays, which hold
-every bfloat16 exactly, and its bits in uint16 arrays.
+The odd one is bfloat16, which NumPy does not have. Here it is an object of its own with a `name`
+and an `itemsize`, as a NumPy dtype has them; on the host its values live in float32 arrays, which
+hold every bfloat16 exactly, and its bits in uint16 arrays.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 
 
 class BFloat16:
-    """The type of `bfloat16`: sign, 8 bits of exponent, 7 of mantissa. There is one object of it."""
+    """The type of `bfloat16`: sign, 8 bits of exponent, 7 of mantissa."""
 
     name: Final = "bfloat16"
     itemsize: Final = 2
@@ -54,7 +54,7 @@ def as_dtype(dtype: Any) -> Any:
 
 
 def suffix(dtype: Any) -> str:
-    """ "f32", "bf16" or "f16".
+    """What a kernel's name ends with: "f32", "bf16" or "f16".
 
     Raises:
         TypeError: kernels do not compute with this dtype.
@@ -84,7 +84,7 @@ def from_bfloat16(bits: np.ndarray) -> np.ndarray:
 
 
 def host_dtype(dtype: Any) -> np.dtype[Any]:
-    """The dtype of the NumPy array that holds values of `dtype`: itself, or float32 for bfloat16."""
+    """The dtype of a NumPy array for values of `dtype`: float32 for bfloat16, else itself."""
     return float32 if dtype == bfloat16 else np.dtype(dtype)
 
 

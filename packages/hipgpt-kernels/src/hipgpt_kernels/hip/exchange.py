@@ -1,4 +1,4 @@
-"""Sharing memory with PyTorch, CuPy and others: DLPack both ways, the CUDA array interface both ways.
+"""Sharing memory with PyTorch, CuPy and others: DLPack and the CUDA array interface, both ways.
 
 Nothing is copied. DLPack's structures are declared here as its header has them (dlpack.h, version
 1.0) and live in C memory until the other side calls their deleter. The odd thing: a capsule changes
@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hipgpt_kernels.hip import driver
 from hipgpt_kernels.hip.array import DeviceArray, contiguous_strides
 from hipgpt_kernels.hip.dtypes import bfloat16
 
@@ -73,12 +72,10 @@ KINDS: tuple[tuple[bytes, bytes, Any], ...] = (
 )
 """Name of a capsule, its name once consumed, what it holds."""
 
-Deleter = ctypes.CFUNCTYPE(None, c_void_p)
+Deleter: Any = ctypes.CFUNCTYPE(None, c_void_p)
 
 _api = ctypes.pythonapi
-_new = ctypes.PYFUNCTYPE(ctypes.py_object, c_void_p, c_char_p, c_void_p)(
-    ("PyCapsule_New", _api)
-)
+_new = ctypes.PYFUNCTYPE(ctypes.py_object, c_void_p, c_char_p, c_void_p)(("PyCapsule_New", _api))
 _is_valid = ctypes.PYFUNCTYPE(ctypes.c_int, c_void_p, c_char_p)(("PyCapsule_IsValid", _api))
 _pointer = ctypes.PYFUNCTYPE(c_void_p, c_void_p, c_char_p)(("PyCapsule_GetPointer", _api))
 _rename = ctypes.PYFUNCTYPE(ctypes.c_int, c_void_p, c_char_p)(("PyCapsule_SetName", _api))
@@ -87,18 +84,19 @@ _lent: dict[int, tuple[Any, ...]] = {}
 """What a consumer still uses, by the address of its structure."""
 
 
-@Deleter
-def _delete(address: int) -> None:
+def _forget(address: int) -> None:
     """The consumer is done."""
     _lent.pop(address, None)
 
 
-@Deleter
-def _destroy(capsule: int) -> None:
+def _forget_capsule(capsule: int) -> None:
     """A capsule dies: if nobody consumed it, its structure dies with it."""
     for name, _, _ in KINDS:
         if _is_valid(capsule, name):
-            _delete(_pointer(capsule, name))
+            _forget(_pointer(capsule, name))
+
+
+_delete, _destroy = Deleter(_forget), Deleter(_forget_capsule)
 
 
 # Another library may hold our memory until the interpreter's very end: these two must not go first.
@@ -186,8 +184,10 @@ def from_dlpack(source: Any, stream: Stream) -> DeviceArray:
     kind, number = source.__dlpack_device__()
     expected = dlpack_device(stream.device)
     if (int(kind), int(number)) != expected:
-        raise TypeError(f"{describe(source)} is {place(int(kind), int(number))}, expected an array "
-                        f"on GPU {stream.device}; copy it there first")
+        raise TypeError(
+            f"{describe(source)} is {place(int(kind), int(number))}, expected an array "
+            f"on GPU {stream.device}; copy it there first"
+        )
     consumer = stream.address
     try:
         capsule = source.__dlpack__(stream=consumer, max_version=(1, 0))
@@ -263,9 +263,7 @@ def from_cuda_array_interface(source: Any, stream: Stream) -> DeviceArray:
     shape = tuple(int(size) for size in interface["shape"])
     pointer, read_only = interface["data"]
     strides = interface.get("strides")
-    return DeviceArray(
-        source, int(pointer), shape, dtype, stream, strides, writeable=not read_only
-    )
+    return DeviceArray(source, int(pointer), shape, dtype, stream, strides, writeable=not read_only)
 
 
 def as_device_array(source: Any, stream: Stream) -> DeviceArray:

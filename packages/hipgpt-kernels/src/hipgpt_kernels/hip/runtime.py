@@ -70,7 +70,7 @@ def prepare_library() -> Path | None:
             "loaded; install ROCm or the NVIDIA driver",
         )
     path = find_bridge()
-    # Kept out of the global scope: other libraries that probe for HIP's functions must not find ours.
+    # Not in the global scope: other libraries that look for HIP's functions must not find ours.
     ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
     return path
 

@@ -56,12 +56,13 @@ def bits(value: float, dtype: Any) -> int:
     Raises:
         ValueError: an integer dtype cannot hold the value.
     """
+    raw: bytes
     if dtype == bfloat16:
-        raw = to_bfloat16(np.float32([value])).tobytes()
+        raw = to_bfloat16(np.full(1, value, np.float32)).tobytes()
     else:
         with np.errstate(over="ignore"):  # float16: what is too large becomes infinite
             element = np.asarray(value).astype(dtype)
-        if dtype.kind not in "f" and element != value:
+        if dtype.kind != "f" and element != value:
             raise ValueError(f"fill: value is {value}, which {dtype} cannot hold")
         raw = element.tobytes()
     return int(struct.unpack("<q", raw.ljust(8, b"\0"))[0])
@@ -119,8 +120,10 @@ def merged(*arrays: DeviceArray) -> tuple[list[int], list[list[int]]]:
 def widened(
     destination: DeviceArray, source: DeviceArray, sizes: list[int], to: list[int], of: list[int]
 ) -> int:
-    """Bytes that may move as one where rows have no gaps; sizes and strides are changed to count
-    these instead of elements."""
+    """Bytes that may move as one where rows have no gaps.
+
+    Sizes and strides are changed to count these instead of elements.
+    """
     width = destination.itemsize
     while (
         sizes

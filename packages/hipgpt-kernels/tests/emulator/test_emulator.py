@@ -1,0 +1,88 @@
+"""The GPU tests as AMD machine code: one process for each architecture, since libraries do not mix.
+
+Needs HIPGPT_TINYGRAD, a checkout of tinygrad, whose emulator executes the code objects. The odd
+thing: the other tests of this package run there too; what is named here is what shows that the
+machinery works. For the rest: HIPGPT_EMULATE=gfx942 pytest packages/hipgpt-kernels/tests -m gpu.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from . import code_object, harness
+
+TESTS = Path(__file__).resolve().parents[1]
+SHOWN = ("test_device.py", "test_driver.py", "test_sums.py")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("architecture", harness.ARCHITECTURES)
+def test_the_gpu_tests_hold_on(architecture, tmp_path):
+    try:
+        harness.tinygrad()
+    except harness.EmulatorError as error:
+        pytest.skip(str(error))
+    if "HIPGPT_EMULATE" in os.environ:
+        pytest.skip("this process is itself emulating")
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider"]
+    result = subprocess.run(
+        [*command, *(str(TESTS / name) for name in SHOWN)],
+        cwd=TESTS.parents[2],
+        env=os.environ | {"HIPGPT_EMULATE": architecture},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert result.returncode == 0, result.stdout
+    assert " passed" in result.stdout
+
+
+def test_messagepack_is_read_as_it_is_written():
+    """Against the bytes of the specification's own examples."""
+    data = bytes.fromhex("83a261739392c3c2a178cd0100a16ed1ff9ca173d90161")
+    assert code_object.unpack(data) == (
+        {"as": [[True, False], "x", 256], "n": -100, "s": "a"},
+        len(data),
+    )
+
+
+def kernel(**changes):
+    values = {
+        "name": "add",
+        "entry": 0,
+        "size": 0,
+        "rsrc2": 0,
+        "private": 0,
+        "group": 1024,
+        "threads": 256,
+        "properties": harness.ARGUMENTS_POINTER,
+        "preload": 0,
+        "arguments": [(0, 8, "global_buffer"), (8, 4, "by_value")],
+        "argument_bytes": 12,
+        "layout": None,
+    }
+    return code_object.KernelCode(**values | changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "threads", "shared", "packed", "words"),
+    [
+        ({}, 256, 0, 16, "16 bytes of arguments came, expected 12"),
+        ({}, 512, 0, 12, "512 threads a block, its code was compiled for 256"),
+        ({}, 256, 65536, 12, "66560 bytes of LDS, a block has 65536"),
+        ({"arguments": [(0, 4, "hidden_block_count_x")]}, 256, 0, 4, "expects .*hidden_block"),
+    ],
+)
+def test_a_launch_that_does_not_fit_its_kernel_is_refused(changes, threads, shared, packed, words):
+    with pytest.raises(AssertionError, match=words):
+        harness.check_launch(kernel(**changes), threads, shared, 65536, packed)
+
+
+def test_the_address_of_the_arguments_stands_where_the_kernel_looks():
+    assert harness.user_registers(kernel(), 0x1_0000_0002) == [2, 1]
+    scratch = kernel(properties=harness.ARGUMENTS_POINTER | 1)
+    assert harness.user_registers(scratch, 7) == [0, 0, 0, 0, 7, 0]
