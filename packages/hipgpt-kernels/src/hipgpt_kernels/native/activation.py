@@ -1,4 +1,4 @@
-"""GELU, ReLU and SwiGLU by the compiled library: workers get spans of rows."""
+"""GELU, ReLU and SwiGLU by the compiled library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hipgpt_kernels import checks
-from hipgpt_kernels.native.library import FLOAT, KINDS, load_library
+from hipgpt_kernels.native.library import KINDS, load_library
 
 if TYPE_CHECKING:
     from hipgpt_kernels.backend import Activation
@@ -20,16 +20,14 @@ def activation_forward(
     """See `Backend.activation_forward`."""
     shape = checks.activation_forward(x, activation, out)
     out = np.empty(shape, np.float32) if out is None else out
-    function = load_library().hipgpt_activation_forward
-    rows, columns, N = checks.rows(x), x.shape[-1], shape[-1]
-    source, target, kind = x.ctypes.data, out.ctypes.data, KINDS[activation]
-
-    def work(start: int, stop: int) -> None:
-        function(
-            source + FLOAT * start * columns, target + FLOAT * start * N, stop - start, N, kind
-        )
-
-    workers.run(work, rows, elements=x.size)
+    load_library().hipgpt_activation_forward(
+        workers.threads,
+        x.ctypes.data,
+        out.ctypes.data,
+        checks.rows(x),
+        shape[-1],
+        KINDS[activation],
+    )
     return out
 
 
@@ -44,14 +42,13 @@ def activation_backward(
     """See `Backend.activation_backward`."""
     checks.activation_backward(dout, x, activation, out)
     out = np.empty(x.shape, np.float32) if out is None else out
-    function = load_library().hipgpt_activation_backward
-    rows, columns, N = checks.rows(x), x.shape[-1], dout.shape[-1]
-    gradient, source, target = dout.ctypes.data, x.ctypes.data, out.ctypes.data
-    kind = KINDS[activation]
-
-    def work(start: int, stop: int) -> None:
-        skip = FLOAT * start * columns
-        function(gradient + FLOAT * start * N, source + skip, target + skip, stop - start, N, kind)
-
-    workers.run(work, rows, elements=x.size)
+    load_library().hipgpt_activation_backward(
+        workers.threads,
+        dout.ctypes.data,
+        x.ctypes.data,
+        out.ctypes.data,
+        checks.rows(x),
+        dout.shape[-1],
+        KINDS[activation],
+    )
     return out

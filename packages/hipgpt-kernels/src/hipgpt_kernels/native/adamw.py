@@ -1,4 +1,4 @@
-"""AdamW and the gradient norm by the compiled library: workers get spans of the flat buffers."""
+"""AdamW and the gradient norm by the compiled library."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hipgpt_kernels import checks
-from hipgpt_kernels.cpu.adamw import BLOCK, factors
-from hipgpt_kernels.native.library import FLOAT, load_library
+from hipgpt_kernels.cpu.adamw import factors
+from hipgpt_kernels.native.library import address, load_library
 
 if TYPE_CHECKING:
     from hipgpt_kernels.cpu.threads import Workers
@@ -18,14 +18,7 @@ if TYPE_CHECKING:
 def gradient_norm(workers: Workers, gradients: np.ndarray) -> np.ndarray:
     """See `Backend.gradient_norm`."""
     n = checks.gradient_norm(gradients)
-    squares = load_library().hipgpt_squares
-    data, sums = gradients.ctypes.data, {}
-
-    def work(start: int, stop: int) -> None:
-        sums[start] = squares(data + FLOAT * start, stop - start)
-
-    workers.run(work, n, elements=n, multiple=BLOCK)
-    total = sum(sums[start] for start in sorted(sums))
+    total = load_library().hipgpt_squares(workers.threads, gradients.ctypes.data, n)
     if not math.isfinite(total):  # a square left float32's range, or a gradient is not finite
         total = float(np.square(gradients, dtype=np.float64).sum())
     with np.errstate(over="ignore"):  # a norm beyond float32 is infinite
@@ -56,12 +49,5 @@ def adamw_step(
     use = factors(learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm)
     if use is None:
         return
-    function = load_library().hipgpt_adamw
-    pointers = [array.ctypes.data for array in (weights, gradients, m, v)]
-    numbers = (beta1, beta2, *use)
-
-    def work(start: int, stop: int) -> None:
-        skip = FLOAT * start
-        function(*(pointer + skip for pointer in pointers), stop - start, *numbers)
-
-    workers.run(work, n, elements=n, multiple=BLOCK)
+    arrays = map(address, (weights, gradients, m, v))
+    load_library().hipgpt_adamw(workers.threads, *arrays, n, beta1, beta2, *use)

@@ -1,4 +1,4 @@
-"""Attention by the compiled library: pairs of batch row and head are shared out to the workers."""
+"""Attention by the compiled library."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from hipgpt_kernels import checks
 from hipgpt_kernels.cpu.attention import by_head
-from hipgpt_kernels.native.library import View, load_library
+from hipgpt_kernels.native.library import View, address, load_library
 
 if TYPE_CHECKING:
     from hipgpt_kernels.cpu.threads import Workers
@@ -34,16 +34,15 @@ def attend(
 ) -> None:
     """Attention of q over the position + T rows of k and v."""
     B, T, H, D = q.shape
-    function = load_library().hipgpt_attention_forward
-    scale = 1.0 / math.sqrt(D)
     views = [view(q), k, v, view(out)]
-    pointers = [byref(one) for one in views]
-    sums = None if lse is None else lse.ctypes.data
-
-    def work(start: int, stop: int) -> None:
-        function(*pointers, sums, H, T, D, position, scale, start, stop)
-
-    workers.run(work, B * H, elements=B * H * T * (position + T) * D // 16)
+    load_library().hipgpt_attention_forward(
+        workers.threads,
+        *map(byref, views),
+        address(lse),
+        *(B, H, T, D),
+        position,
+        1.0 / math.sqrt(D),
+    )
 
 
 def attention_forward(
@@ -76,17 +75,16 @@ def attention_backward(
 ) -> None:
     """See `Backend.attention_backward`."""
     B, T, H, D = checks.attention_backward(dout, q, k, v, out, lse, dq, dk, dv)
-    function = load_library().hipgpt_attention_backward
-    scale = 1.0 / math.sqrt(D)
-    views = [view(array) for array in (dout, q, k, v, out, dq, dk, dv)]
-    before = [byref(one) for one in views[:5]]
-    after = [byref(one) for one in views[5:]]
-    sums = lse.ctypes.data
-
-    def work(start: int, stop: int) -> None:
-        function(*before, sums, *after, H, T, D, scale, start, stop)
-
-    workers.run(work, B * H, elements=B * H * T * T * D // 16)
+    before = [view(array) for array in (dout, q, k, v, out)]
+    after = [view(array) for array in (dq, dk, dv)]
+    load_library().hipgpt_attention_backward(
+        workers.threads,
+        *map(byref, before),
+        lse.ctypes.data,
+        *map(byref, after),
+        *(B, H, T, D),
+        1.0 / math.sqrt(D),
+    )
 
 
 def attention_cached(

@@ -23,6 +23,7 @@ FLAGS = (
     "-shared",
     "-fPIC",
     "-fvisibility=hidden",
+    "-pthread",
     "-ffp-contract=fast",  # a product and a sum become one instruction, with one rounding
     "-fno-math-errno",
     "-fno-trapping-math",

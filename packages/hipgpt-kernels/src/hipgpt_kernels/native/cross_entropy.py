@@ -1,4 +1,4 @@
-"""Softmax cross-entropy by the compiled library: workers get spans of rows."""
+"""Softmax cross-entropy by the compiled library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from hipgpt_kernels import checks
 from hipgpt_kernels.cpu.cross_entropy import check_targets
-from hipgpt_kernels.native.library import FLOAT, address, load_library
+from hipgpt_kernels.native.library import address, load_library
 
 if TYPE_CHECKING:
     from hipgpt_kernels.cpu.threads import Workers
@@ -53,19 +53,12 @@ def cross_entropy(
     M, V = checks.cross_entropy(op, logits, targets, scale, losses, correct)
     check_targets(op, targets, V)
     losses = np.empty(M, np.float32) if losses is None else losses
-    function = load_library().hipgpt_cross_entropy
-    data, ids, results, marks = map(address, (logits, targets, losses, correct))
-    assert data is not None
-    assert ids is not None
-    assert results is not None
-    backward, factor = scale is not None, scale or 0.0
-
-    def work(start: int, stop: int) -> None:
-        skip = FLOAT * start
-        function(
-            data + skip * V, ids + skip, results + skip, None if marks is None else marks + skip,
-            stop - start, V, backward, factor,
-        )  # fmt: skip
-
-    workers.run(work, M, elements=logits.size)
+    load_library().hipgpt_cross_entropy(
+        workers.threads,
+        *map(address, (logits, targets, losses, correct)),
+        M,
+        V,
+        scale is not None,
+        scale or 0.0,
+    )
     return losses

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hipgpt_kernels import checks
-from hipgpt_kernels.cpu.dropout import BLOCK
 from hipgpt_kernels.native.library import address, load_library
 
 if TYPE_CHECKING:
@@ -27,14 +26,8 @@ def dropout_forward(
     """See `Backend.dropout_forward`."""
     checks.dropout_forward(x, probability, seed, stream, residual, out)
     out = np.empty(x.shape, np.float32) if out is None else out
-    function = load_library().hipgpt_dropout
-    source, before, target = map(address, (x, residual, out))
     threshold = round(probability * 2.0**32)
     scale = 1.0 / (1.0 - probability)
-    key, number = seed % 2**64, stream % 2**64
-
-    def work(start: int, stop: int) -> None:
-        function(source, before, target, start, stop, threshold, scale, key, number)
-
-    workers.run(work, x.size, elements=x.size, multiple=BLOCK)
+    arrays = map(address, (x, residual, out))
+    load_library().hipgpt_dropout(workers.threads, *arrays, x.size, threshold, scale, seed, stream)
     return out

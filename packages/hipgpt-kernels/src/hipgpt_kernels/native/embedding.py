@@ -1,7 +1,4 @@
-"""The embedding's gradient by the compiled library.
-
-Workers get columns, so each adds up its part of every row in the order of the tokens.
-"""
+"""The embedding's gradient by the compiled library."""
 
 from __future__ import annotations
 
@@ -9,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from hipgpt_kernels import checks
 from hipgpt_kernels.cpu.embedding import check_ids
-from hipgpt_kernels.native.library import LINE, load_library
+from hipgpt_kernels.native.library import address, load_library
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,12 +24,7 @@ def embedding_backward(
     """See `Backend.embedding_backward`."""
     B, T, V, E = checks.embedding_backward(dout, tokens, dtoken_table, dposition_table)
     check_ids("embedding_backward", tokens, V)
-    function = load_library().hipgpt_embedding_backward
-    source, ids, table = dout.ctypes.data, tokens.ctypes.data, dtoken_table.ctypes.data
-
-    def work(start: int, stop: int) -> None:
-        function(source, ids, table, B * T, E, start, stop)
-
-    workers.run(work, E, elements=dout.size, multiple=LINE)
+    arrays = map(address, (dout, tokens, dtoken_table))
+    load_library().hipgpt_embedding_backward(workers.threads, *arrays, B * T, E)
     if dposition_table is not None and B:
         dposition_table[:T] += dout.sum(axis=0)

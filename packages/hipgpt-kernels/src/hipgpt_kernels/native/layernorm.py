@@ -1,4 +1,4 @@
-"""LayerNorm by the compiled library; sums over rows are kept per worker, then added in order."""
+"""LayerNorm by the compiled library."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hipgpt_kernels import checks
-from hipgpt_kernels.native.library import FLOAT, address, load_library
+from hipgpt_kernels.native.library import address, load_library
 
 if TYPE_CHECKING:
     from hipgpt_kernels.cpu.threads import Workers
@@ -27,20 +27,10 @@ def layernorm_forward(
     """See `Backend.layernorm_forward`."""
     M, E = checks.layernorm_forward(x, weight, bias, epsilon, out, mean, rstd)
     out = np.empty(x.shape, np.float32) if out is None else out
-    function = load_library().hipgpt_layernorm_forward
-    source, target = x.ctypes.data, out.ctypes.data
-    gain, shift, means, rstds = map(address, (weight, bias, mean, rstd))
-
-    def work(start: int, stop: int) -> None:
-        skip = FLOAT * start * E
-        function(
-            source + skip, gain, shift, epsilon, target + skip,
-            None if means is None else means + FLOAT * start,
-            None if rstds is None else rstds + FLOAT * start,
-            stop - start, E,
-        )  # fmt: skip
-
-    workers.run(work, M, elements=x.size)
+    pointers = map(address, (out, mean, rstd))
+    load_library().hipgpt_layernorm_forward(
+        workers.threads, *map(address, (x, weight, bias)), epsilon, *pointers, M, E
+    )
     return out
 
 
@@ -57,21 +47,5 @@ def layernorm_backward(
 ) -> None:
     """See `Backend.layernorm_backward`."""
     M, E = checks.layernorm_backward(dout, x, weight, mean, rstd, dx, dweight, dbias)
-    function = load_library().hipgpt_layernorm_backward
-    gradient, source, gain, target = (a.ctypes.data for a in (dout, x, weight, dx))
-    means, rstds = mean.ctypes.data, rstd.ctypes.data
-    partials: dict[int, np.ndarray] = {}
-
-    def work(start: int, stop: int) -> None:
-        sums = np.zeros((2, E), np.float32)
-        skip = FLOAT * start * E
-        function(
-            gradient + skip, source + skip, gain, means + FLOAT * start, rstds + FLOAT * start,
-            target + skip, sums.ctypes.data, sums.ctypes.data + FLOAT * E, stop - start, E,
-        )  # fmt: skip
-        partials[start] = sums
-
-    workers.run(work, M, elements=x.size)
-    for start in sorted(partials):  # in the order of the rows, whichever worker was done first
-        dweight += partials[start][0]
-        dbias += partials[start][1]
+    arrays = (dout, x, weight, mean, rstd, dx, dweight, dbias)
+    load_library().hipgpt_layernorm_backward(workers.threads, *map(address, arrays), M, E)

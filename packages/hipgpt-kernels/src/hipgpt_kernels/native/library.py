@@ -14,10 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-FLOAT = 4
-"""Bytes of a float32."""
-LINE = 16
-"""Floats of a cache line: no two workers write to one."""
 KINDS = {None: 0, "gelu": 1, "relu": 2, "swiglu": 3}
 """The numbers of `Activation` in csrc/activation.h."""
 
@@ -49,25 +45,27 @@ class View(ctypes.Structure):
     _fields_ = (("data", c_void_p), ("b", c_int64), ("t", c_int64), ("h", c_int64))
 
 
-P, N, F, FLAG, V = c_void_p, c_int64, c_float, c_int32, POINTER(View)
+P, N, F, V = c_void_p, c_int64, c_float, POINTER(View)
 
+I = c_int32
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
-    "hipgpt_width": (c_int32, []),
-    "hipgpt_own_width": (c_int32, []),
-    "hipgpt_gemm": (None, [N, N, N, P, N, N, P, N, N, P, N, FLAG, POINTER(Epilogue)]),
-    "hipgpt_add_rows": (None, [P, N, P, N, N]),
-    "hipgpt_activation_forward": (None, [P, P, N, N, FLAG]),
-    "hipgpt_activation_backward": (None, [P, P, P, N, N, FLAG]),
-    "hipgpt_layernorm_forward": (None, [P, P, P, F, P, P, P, N, N]),
-    "hipgpt_layernorm_backward": (None, [P, P, P, P, P, P, P, P, N, N]),
-    "hipgpt_cross_entropy": (None, [P, P, P, P, N, N, FLAG, F]),
-    "hipgpt_adamw": (None, [P, P, P, P, N, F, F, F, F, F, F, F, F]),
-    "hipgpt_dropout": (None, [P, P, P, N, N, c_uint64, F, c_uint64, c_uint64]),
-    "hipgpt_embedding_backward": (None, [P, P, P, N, N, N, N]),
-    "hipgpt_squares": (c_double, [P, N]),
-    "hipgpt_attention_forward": (None, [V, V, V, V, P, N, N, N, N, F, N, N]),
-    "hipgpt_attention_backward": (None, [V, V, V, V, V, P, V, V, V, N, N, N, F, N, N]),
+    "hipgpt_width": (I, []),
+    "hipgpt_own_width": (I, []),
+    "hipgpt_gemm": (None, [I, N, N, N, P, N, N, P, N, N, P, I, POINTER(Epilogue)]),
+    "hipgpt_add_rows": (None, [I, P, P, N, N]),
+    "hipgpt_activation_forward": (None, [I, P, P, N, N, I]),
+    "hipgpt_activation_backward": (None, [I, P, P, P, N, N, I]),
+    "hipgpt_layernorm_forward": (None, [I, P, P, P, F, P, P, P, N, N]),
+    "hipgpt_layernorm_backward": (None, [I, P, P, P, P, P, P, P, P, N, N]),
+    "hipgpt_cross_entropy": (None, [I, P, P, P, P, N, N, I, F]),
+    "hipgpt_adamw": (None, [I, P, P, P, P, N, F, F, F, F, F, F, F, F]),
+    "hipgpt_squares": (c_double, [I, P, N]),
+    "hipgpt_dropout": (None, [I, P, P, P, N, c_uint64, F, c_uint64, c_uint64]),
+    "hipgpt_embedding_backward": (None, [I, P, P, P, N, N]),
+    "hipgpt_attention_forward": (None, [I, V, V, V, V, P, N, N, N, N, N, F]),
+    "hipgpt_attention_backward": (None, [I, V, V, V, V, V, P, V, V, V, N, N, N, N, F]),
 }
+"""Result and arguments of every function; the first argument is the number of threads."""
 
 
 def open_library(width: int) -> Any:

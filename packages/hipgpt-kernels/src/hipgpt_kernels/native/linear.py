@@ -1,8 +1,4 @@
-"""Matrix products by the compiled library.
-
-Workers get spans of rows, or of columns where those are more: each packs the whole of the other
-operand, so the larger side is the one to cut.
-"""
+"""Matrix products by the compiled library, with what follows them."""
 
 from __future__ import annotations
 
@@ -13,7 +9,7 @@ import numpy as np
 
 from hipgpt_kernels import checks
 from hipgpt_kernels.native.activation import activation_backward, activation_forward
-from hipgpt_kernels.native.library import FLOAT, KINDS, LINE, Epilogue, address, load_library
+from hipgpt_kernels.native.library import KINDS, Epilogue, address, load_library
 
 if TYPE_CHECKING:
     from hipgpt_kernels.backend import Activation
@@ -31,39 +27,8 @@ def multiply(
     epilogue: Epilogue | None = None,
 ) -> None:
     """C (M, N) = or += A (M, K) · B (K, N), each of a, b (address, row stride, column stride)."""
-    M, N, K = sizes
-    gemm = load_library().hipgpt_gemm
-    by_rows = M >= N
-
-    def work(start: int, stop: int) -> None:
-        part = epilogue
-        if epilogue is not None and start:
-            part = shifted(epilogue, start, rows=by_rows)
-        pointer = None if part is None else byref(part)
-        if by_rows:
-            gemm(
-                stop - start, N, K, a[0] + FLOAT * start * a[1], a[1], a[2], *b,
-                c + FLOAT * start * N, N, add, pointer,
-            )  # fmt: skip
-        else:
-            gemm(
-                M, stop - start, K, *a, b[0] + FLOAT * start * b[2], b[1], b[2],
-                c + FLOAT * start, N, add, pointer,
-            )  # fmt: skip
-
-    workers.run(work, M if by_rows else N, elements=M * N * K // 16, multiple=LINE)
-
-
-def shifted(epilogue: Epilogue, start: int, *, rows: bool) -> Epilogue:
-    """The epilogue as seen from row or column `start`."""
-    part = Epilogue.from_buffer_copy(epilogue)
-    if part.before:
-        part.before += FLOAT * start * (part.ld_before if rows else 1)
-    if part.residual:
-        part.residual += FLOAT * start * (part.ld_residual if rows else 1)
-    if part.bias and not rows:
-        part.bias += FLOAT * start
-    return part
+    follow = None if epilogue is None else byref(epilogue)
+    load_library().hipgpt_gemm(workers.threads, *sizes, *a, *b, c, add, follow)
 
 
 def linear_forward(
@@ -149,10 +114,4 @@ def linear_backward_weight(
     a, b = (dout.ctypes.data, 1, N), (x.ctypes.data, K, 1)
     multiply(workers, (N, K, M), a, b, dweight.ctypes.data, add=True)
     if dbias is not None:
-        add_rows = load_library().hipgpt_add_rows
-        data, target = dout.ctypes.data, dbias.ctypes.data
-
-        def work(start: int, stop: int) -> None:
-            add_rows(data + FLOAT * start, N, target + FLOAT * start, M, stop - start)
-
-        workers.run(work, N, elements=M * N, multiple=LINE)
+        load_library().hipgpt_add_rows(workers.threads, dout.ctypes.data, dbias.ctypes.data, M, N)
