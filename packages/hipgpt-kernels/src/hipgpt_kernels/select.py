@@ -6,7 +6,7 @@ that cannot work raises. Nothing is imported or touched before `load_backend` is
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hipgpt_kernels.backend import Backend
@@ -47,7 +47,7 @@ def load_backend(
     if name == "cpu":
         return cpu_backend(threads, native)
     try:
-        return hip_backend(device, partial=name == "hip")
+        return hip_backend(device)
     except BackendError as error:
         if name == "hip":
             raise
@@ -56,24 +56,20 @@ def load_backend(
         return backend
 
 
-def hip_backend(device: int, *, partial: bool) -> Backend:
+def hip_backend(device: int) -> Backend:
     """The GPU of that number.
 
     Raises:
-        BackendError: there is none, it cannot be driven, or, unless `partial`, it lacks the kernel
-            of some op.
+        BackendError: there is none, or it cannot be driven.
     """
     from hipgpt_kernels.hip.driver import HipError
     from hipgpt_kernels.hip.runtime import UnavailableError, prepare_library
 
     try:
         prepare_library()  # before NumPy and all else that a machine without a GPU need not load
-        from hipgpt_kernels.hip.backend import MISSING, HipBackend
+        from hipgpt_kernels.hip.backend import HipBackend
 
-        if MISSING and not partial:
-            raise BackendError(f"hip: there are no GPU kernels yet for {', '.join(MISSING)}")
-        backend: type[Any] = HipBackend
-        return backend(device)
+        return HipBackend(device)
     except (UnavailableError, HipError) as error:
         raise BackendError(f"hip: {error}") from error
 

@@ -7,11 +7,9 @@ share their memory before the op sees them, and gives back the caller's own `out
 
 from __future__ import annotations
 
-import abc
 import contextlib
 import ctypes
 import functools
-import importlib
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +23,19 @@ from hipgpt_kernels.hip.code import CodeObjects
 from hipgpt_kernels.hip.dtypes import as_dtype, bfloat16, decode, encode, host_dtype
 from hipgpt_kernels.hip.exchange import as_device_array
 from hipgpt_kernels.hip.memory import Pool
-from hipgpt_kernels.hip.ops import basic
+from hipgpt_kernels.hip.ops import (
+    activation,
+    adamw,
+    attention,
+    basic,
+    cross_entropy,
+    dropout,
+    embedding,
+    gather,
+    layernorm,
+    linear,
+    sampling,
+)
 from hipgpt_kernels.hip.ops.errors import error_in
 from hipgpt_kernels.hip.staging import Staging
 
@@ -220,51 +230,23 @@ class HipBackend(Backend):
     convert = bind(basic.convert)
     add = bind(basic.add)
     mean = bind(basic.mean)
-
-
-def bind_ops() -> list[str]:
-    """Bind every op of the contract that ops/ has; return the names of those that it has not."""
-    cls: Any = HipBackend
-    missing: list[str] = []
-    for stem, names in OPS.items():
-        try:
-            module = importlib.import_module(f"hipgpt_kernels.hip.ops.{stem}")
-        except ImportError:
-            missing.extend(names)
-            continue
-        for op in names:
-            if hasattr(module, op):
-                setattr(cls, op, bind(getattr(module, op)))
-            else:
-                missing.append(op)
-    for op in missing:
-        setattr(cls, op, absent(op))
-    abc.update_abstractmethods(cls)
-    return missing
-
-
-def absent(op: str) -> Any:
-    """The method of an op that has no kernel."""
-
-    def method(self: HipBackend, *args: Any, **keywords: Any) -> Any:  # noqa: ARG001
-        raise TypeError(f"{op}: this version of hipgpt-kernels has no GPU kernel for it")
-
-    return method
-
-
-OPS = {
-    "gather": ("gather_batch",),
-    "embedding": ("embedding_forward", "embedding_backward"),
-    "linear": ("linear_forward", "linear_backward_input", "linear_backward_weight"),
-    "activation": ("activation_forward", "activation_backward"),
-    "layernorm": ("layernorm_forward", "layernorm_backward"),
-    "attention": ("attention_forward", "attention_backward", "attention_cached"),
-    "dropout": ("dropout_forward",),
-    "cross_entropy": ("cross_entropy_forward", "cross_entropy_forward_backward"),
-    "adamw": ("gradient_norm", "adamw_step", "adamw_step_low"),
-    "sampling": ("sample",),
-}
-"""The contract's ops by file."""
-
-MISSING = bind_ops()
-"""Ops without a kernel."""
+    gather_batch = bind(gather.gather_batch)
+    embedding_forward = bind(embedding.embedding_forward)
+    embedding_backward = bind(embedding.embedding_backward)
+    linear_forward = bind(linear.linear_forward)
+    linear_backward_input = bind(linear.linear_backward_input)
+    linear_backward_weight = bind(linear.linear_backward_weight)
+    activation_forward = bind(activation.activation_forward)
+    activation_backward = bind(activation.activation_backward)
+    layernorm_forward = bind(layernorm.layernorm_forward)
+    layernorm_backward = bind(layernorm.layernorm_backward)
+    attention_forward = bind(attention.attention_forward)
+    attention_backward = bind(attention.attention_backward)
+    attention_cached = bind(attention.attention_cached)
+    dropout_forward = bind(dropout.dropout_forward)
+    cross_entropy_forward = bind(cross_entropy.cross_entropy_forward)
+    cross_entropy_forward_backward = bind(cross_entropy.cross_entropy_forward_backward)
+    gradient_norm = bind(adamw.gradient_norm)
+    adamw_step = bind(adamw.adamw_step)
+    adamw_step_low = bind(adamw.adamw_step_low)
+    sample = bind(sampling.sample)
