@@ -73,11 +73,15 @@ DEVICE Softmax softmax(const Row<T>& row) {
 }
 
 // logits[j] = factor · exp(logits[j] − most); all threads. The target's −scale is put right after.
+// From the end to the beginning: what `softmax` read last is what the L2 cache still has when the
+// blocks' rows together are larger than it.
 template <typename T>
 DEVICE void gradient(const Row<T>& row, float most, float factor) {
   constexpr int N = PACK<T>;
+  const int turns = ceil_div(maximum(row.packs - thread_index(), 0), THREADS);
 #pragma unroll 2
-  for (int k = thread_index(); k < row.packs; k += THREADS) {
+  for (int turn = turns - 1; turn >= 0; turn--) {
+    const int k = turn * THREADS + thread_index();
     T* place = row.body() + static_cast<i64>(k) * N;
     auto x = to_float(load_once<N>(place));
 #pragma unroll
@@ -137,8 +141,8 @@ DEVICE void cross_entropy(T* logits,           // (M, V)
     if constexpr (BACKWARD) fill_zero(row);
     return;
   }
-  const float target_logit = to_float(row.logits[target]);
   const Softmax all = softmax(row);
+  const float target_logit = to_float(row.logits[target]);  // only now: a register less in the loop
   if (correct != nullptr) {
     const bool best = target_logit == all.most && !tie_before(row, target, all.most);
     if (thread_index() == 0) correct[m] = best ? 1.0f : 0.0f;

@@ -2,7 +2,7 @@
 LayerNorm over the last dimension (Ba, Kiros and Hinton 2016, equation 4), forward and backward.
 dx is added to (the residual stream), dweight and dbias are added to.
 
-The odd thing: the backward owns columns, not rows. A wave walks over many rows and each lane keeps
+The odd thing: the backward owns columns, not rows. A block walks over many rows and each thread keeps
 the sums of its own columns in registers, so x and dout are read once for dx, dweight and dbias; what
 the blocks hold at the end goes through memory and is added by a second kernel in fixed order.
 
@@ -51,9 +51,11 @@ DEVICE void forward_wave(const T* x,       // (M, E)
 #pragma unroll
   for (int k = 0; k < PARTS; k++) {
     const int column = (k * WAVE + lane()) * N;
+    if (column >= E) continue;
 #pragma unroll
     for (int i = 0; i < N; i++) {
-      const float d = column + i < E ? values[k][i] - average : 0.0f;
+      // With whole packs no value is missing, and the comparison would cost as much as the square.
+      const float d = vector || column + i < E ? values[k][i] - average : 0.0f;
       squares += d * d;
     }
   }
@@ -128,44 +130,41 @@ struct PairSum {
   }
 };
 
-constexpr int ROW_THREADS = 128;
-constexpr int ROW_WAVES = ROW_THREADS / WAVE;
-
 // With x̂ = (x − mean)·rstd and g = dout·weight:
 //   dx += rstd · (g − mean(g) − x̂ · mean(g·x̂));  dweight = Σ dout·x̂;  dbias = Σ dout.
 
-// One wave a row, no barrier between rows, packs only: N divides E, all arrays are aligned. A lane
-// owns COLUMNS columns: E <= COLUMNS · WAVE. Wave w takes rows w, w + waves, …; at the end the waves of
-// a block add up what they hold, in order. partial (blocks, 2, E): the block's dweight and dbias.
-// grid: blocks.
+constexpr int OWNED = 4;         // neighbouring columns of a thread: 16 bytes of f32, 8 of bf16
+constexpr int ROW_THREADS = 64;  // one wave where it has 64 lanes, and then no barrier; else two
+
+// 64 threads a row, packs only: OWNED divides E, all arrays are aligned. A thread owns COLUMNS columns:
+// E <= 64 · COLUMNS. Few columns a thread keep the registers few and many rows under way, which is
+// what hides the loads; a block takes rows block, block + blocks, …. partial (blocks, 2, E): the
+// block's dweight and dbias. grid: blocks.
 template <int COLUMNS, typename T>
-DEVICE void backward_wave(const T* dout,      // (M, E)
-                          const T* x,         // (M, E)
-                          const T* weight,    // (E,)
-                          const float* mean,  // (M,)
-                          const float* rstd,  // (M,)
-                          T* dx,              // (M, E), added to
-                          float* partial, i64 M, int E, int blocks) {
-  constexpr int N = PACK<T>;
+DEVICE void backward_row(const T* dout,      // (M, E)
+                         const T* x,         // (M, E)
+                         const T* weight,    // (E,)
+                         const float* mean,  // (M,)
+                         const float* rstd,  // (M,)
+                         T* dx,              // (M, E), added to
+                         float* partial, i64 M, int E, int blocks) {
+  constexpr int N = OWNED;
   constexpr int PARTS = COLUMNS / N;
-  SHARED float sums[2][COLUMNS * WAVE];
   const float inverse = 1.0f / static_cast<float>(E);
   Pack<T, N> w[PARTS];
   Pack<float, N> sum_weight[PARTS], sum_bias[PARTS];
 #pragma unroll
   for (int k = 0; k < PARTS; k++) {
-    const int column = (k * WAVE + lane()) * N;
+    const int column = (k * ROW_THREADS + thread_index()) * N;
     w[k] = Pack<T, N>{};
     sum_weight[k] = sum_bias[k] = Pack<float, N>{};
     if (column < E) w[k] = load_pack<N>(weight + column);
   }
-
-  const i64 first = static_cast<i64>(block_index()) * ROW_WAVES + wave_index();
-  for (i64 row = first; row < M; row += static_cast<i64>(blocks) * ROW_WAVES) {
+  for (i64 row = block_index(); row < M; row += blocks) {
     Pack<T, N> d[PARTS], value[PARTS], old[PARTS];
 #pragma unroll
     for (int k = 0; k < PARTS; k++) {
-      const int column = (k * WAVE + lane()) * N;
+      const int column = (k * ROW_THREADS + thread_index()) * N;
       d[k] = value[k] = old[k] = Pack<T, N>{};
       if (column >= E) continue;
       const i64 at = row * E + column;
@@ -174,7 +173,7 @@ DEVICE void backward_wave(const T* dout,      // (M, E)
       old[k] = load_once<N>(dx + at);
     }
     const float average = mean[row], scale = rstd[row];
-    float gradient = 0.0f, product = 0.0f;
+    Pair sums{};
 #pragma unroll
     for (int k = 0; k < PARTS; k++) {
 #pragma unroll
@@ -183,17 +182,17 @@ DEVICE void backward_wave(const T* dout,      // (M, E)
         const float one = to_float(d[k][i]);
         const float normal = (to_float(value[k][i]) - average) * scale;
         const float g = one * to_float(w[k][i]);
-        gradient += g;
-        product += g * normal;
+        sums.gradient += g;
+        sums.product += g * normal;
         sum_weight[k][i] += one * normal;
         sum_bias[k][i] += one;
       }
     }
-    const float mean_gradient = wave_sum(gradient) * inverse;
-    const float mean_product = wave_sum(product) * inverse;
+    sums = block_reduce<ROW_THREADS>(sums, PairSum());
+    const float mean_gradient = sums.gradient * inverse, mean_product = sums.product * inverse;
 #pragma unroll
     for (int k = 0; k < PARTS; k++) {
-      const int column = (k * WAVE + lane()) * N;
+      const int column = (k * ROW_THREADS + thread_index()) * N;
       if (column >= E) continue;
       const auto d2 = afresh(d[k]), value2 = afresh(value[k]), w2 = afresh(w[k]);
       Pack<T, N> result;
@@ -207,31 +206,18 @@ DEVICE void backward_wave(const T* dout,      // (M, E)
       store(dx + row * E + column, result);
     }
   }
-
-  for (int wave = 0; wave < ROW_WAVES; wave++) {
-    if (wave_index() == wave) {
-#pragma unroll
-      for (int k = 0; k < PARTS; k++) {
-#pragma unroll
-        for (int i = 0; i < N; i++) {
-          const int column = (k * WAVE + lane()) * N + i;
-          sums[0][column] = (wave == 0 ? 0.0f : sums[0][column]) + sum_weight[k][i];
-          sums[1][column] = (wave == 0 ? 0.0f : sums[1][column]) + sum_bias[k][i];
-        }
-      }
-    }
-    barrier();
-  }
   partial += static_cast<i64>(block_index()) * 2 * E;
-  for (int e = thread_index(); e < E; e += ROW_THREADS) {
-    partial[e] = sums[0][e];
-    partial[E + e] = sums[1][e];
+#pragma unroll
+  for (int k = 0; k < PARTS; k++) {
+    const int column = (k * ROW_THREADS + thread_index()) * N;
+    if (column >= E) continue;
+    store(partial + column, sum_weight[k]);
+    store(partial + E + column, sum_bias[k]);
   }
 }
 
 // One block a row, for longer rows and those that cannot move in packs: E <= 1024 · PANELS.
 
-constexpr int OWNED = 4;                // neighbouring columns of a thread: 16 bytes of f32, 8 of bf16
 constexpr int PANEL = THREADS * OWNED;  // columns of a block
 
 // What a thread needs of one row for its columns.
@@ -381,15 +367,16 @@ void layernorm_backward_combine(const float* partial, float* dweight, float* dbi
   *out += total;
 }
 
-#define BACKWARD(SIZE, NAME, T, CALL)                                                            \
-  KERNEL(SIZE)                                                                                   \
+// nvcc would rather spill than go beyond a step of its occupancy; the last number allows it to.
+#define BACKWARD(SIZE, BLOCKS, NAME, T, CALL)                                                    \
+  KERNEL_LIMIT(SIZE, 2, BLOCKS)                                                                  \
   void NAME##_##T(const T* dout, const T* x, const T* weight, const float* mean,                 \
                   const float* rstd, T* dx, float* partial, i64 M, int E, int blocks) {          \
     CALL(dout, x, weight, mean, rstd, dx, partial, M, E, blocks);                                \
   }
 
 #define INSTANTIATE(T)                                                                           \
-  KERNEL(THREADS)                                                                                \
+  KERNEL_LIMIT(THREADS, 4, 3)                                                                    \
   void layernorm_forward_wave_##T(const T* x, const T* weight, const T* bias, T* out,            \
                                   float* mean, float* rstd, i64 M, int E, float epsilon) {       \
     forward_wave(x, weight, bias, out, mean, rstd, M, E, epsilon);                               \
@@ -399,10 +386,12 @@ void layernorm_backward_combine(const float* partial, float* dweight, float* dbi
                                    float* mean, float* rstd, int E, float epsilon) {             \
     forward_block(x, weight, bias, out, mean, rstd, E, epsilon);                                 \
   }                                                                                              \
-  BACKWARD(ROW_THREADS, layernorm_backward_wave_8, T, backward_wave<8>)                          \
-  BACKWARD(ROW_THREADS, layernorm_backward_wave_24, T, backward_wave<24>)                        \
-  BACKWARD(THREADS, layernorm_backward_block, T, backward_block<2>)                              \
-  BACKWARD(THREADS, layernorm_backward_long, T, backward_long)
+  BACKWARD(ROW_THREADS, 8, layernorm_backward_256, T, backward_row<4>)                              \
+  BACKWARD(ROW_THREADS, 8, layernorm_backward_768, T, backward_row<12>)                             \
+  BACKWARD(ROW_THREADS, 8, layernorm_backward_1024, T, backward_row<16>)                            \
+  BACKWARD(ROW_THREADS, 4, layernorm_backward_1792, T, backward_row<28>)                            \
+  BACKWARD(THREADS, 2, layernorm_backward_block, T, backward_block<2>)                              \
+  BACKWARD(THREADS, 2, layernorm_backward_long, T, backward_long)
 INSTANTIATE(f32)
 INSTANTIATE(bf16)
 INSTANTIATE(f16)

@@ -271,7 +271,7 @@ DEVICE void sample(T* logits,  // (B, V), the seen ids' are penalised in place
 }
 
 #define INSTANTIATE(T)                                                                           \
-  KERNEL(THREADS)                                                                                \
+  KERNEL_LIMIT(THREADS, 2, 1)                                                                    \
   void sample_##T(T* logits, u8* seen, int* out, int V, float slope, int top_k, double top_p,    \
                   float min_p, float penalty, u64 seed, u64 position,                            \
                   const u64* position_pointer, i64* errors) {                                    \

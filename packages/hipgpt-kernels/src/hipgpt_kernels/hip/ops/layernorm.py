@@ -1,4 +1,4 @@
-"""LayerNorm: a wave a row forward; backward blocks that keep the sums of their columns."""
+"""LayerNorm: a wave a row forward; backward, blocks that keep the sums of their columns."""
 
 from __future__ import annotations
 
@@ -20,25 +20,27 @@ HELD = 32
 BLOCKS_PER_UNIT = 6
 """Blocks of the backward for each compute unit: what the registers let run at once. More would only
 make more partial sums."""
-PACK_BYTES = 16
 COLUMNS = 32
 """Columns that a block of the second pass adds up."""
 
 FORWARD_WAVE = Kernel("layernorm", "layernorm_forward_wave", *[POINTER] * 6, LONG, INT, FLOAT)
 FORWARD_BLOCK = Kernel("layernorm", "layernorm_forward_block", *[POINTER] * 6, INT, FLOAT)
 BACKWARD_ARGUMENTS = *[POINTER] * 7, LONG, INT, INT
-BACKWARD_WAVE = {
-    columns: Kernel("layernorm", f"layernorm_backward_wave_{columns}", *BACKWARD_ARGUMENTS)
-    for columns in (8, 24)
+BACKWARD_ROW = {
+    longest: Kernel("layernorm", f"layernorm_backward_{longest}", *BACKWARD_ARGUMENTS)
+    for longest in (256, 768, 1024, 1792)
 }
-"""By the columns that a lane owns. 24 hold GPT-2's 768 on 32 lanes; more would spill."""
+"""By the longest row: 64 threads with 4, 12, 16 or 28 columns each, all in registers."""
 BACKWARD_BLOCK = Kernel("layernorm", "layernorm_backward_block", *BACKWARD_ARGUMENTS)
 LONGEST_BLOCK = 2048
 """Columns that a block keeps in registers."""
 BACKWARD_LONG = Kernel("layernorm", "layernorm_backward_long", *BACKWARD_ARGUMENTS)
-ROW_THREADS = 128
-"""Threads of a block of the backward by waves."""
-ROW_BLOCKS_PER_UNIT = 4
+ROW_THREADS = 64
+"""Threads of a row in BACKWARD_ROW."""
+ROW_COLUMNS = 4
+"""Columns that such a thread loads at once."""
+ROW_BLOCKS_PER_UNIT = 10
+"""Blocks of BACKWARD_ROW for each compute unit."""
 COMBINE = Kernel("layernorm", "layernorm_backward_combine", *[POINTER] * 3, INT, INT)
 
 
@@ -90,15 +92,13 @@ def layernorm_backward(
     )
     if M == 0 or E == 0:
         return
-    lanes = backend.device.wave
-    fitting = [columns for columns in BACKWARD_WAVE if columns * lanes >= E]
+    fitting = [longest for longest in BACKWARD_ROW if longest >= E]
     if fitting and moves_in_packs(E, dout, x, weight, dx):
-        kernel, threads, per_unit = BACKWARD_WAVE[fitting[0]], ROW_THREADS, ROW_BLOCKS_PER_UNIT
-        needed = -(-M // (ROW_THREADS // lanes))
+        kernel, threads, per_unit = BACKWARD_ROW[fitting[0]], ROW_THREADS, ROW_BLOCKS_PER_UNIT
     else:
         kernel = BACKWARD_BLOCK if E <= LONGEST_BLOCK else BACKWARD_LONG
-        threads, per_unit, needed = THREADS, BLOCKS_PER_UNIT, M
-    blocks = min(needed, per_unit * backend.device.compute_units)
+        threads, per_unit = THREADS, BLOCKS_PER_UNIT
+    blocks = min(M, per_unit * backend.device.compute_units)
     partial = backend.empty((blocks, 2, E), np.float32)
     arrays = dout, x, weight, mean, rstd, dx, partial
     kernel.launch(backend, suffix, blocks, threads, *arrays, M, E, blocks)
@@ -107,8 +107,7 @@ def layernorm_backward(
 
 
 def moves_in_packs(E: int, *arrays: DeviceArray) -> bool:
-    """May each row of each array move 16 bytes at a time?"""
-    return all(
-        array.pointer % PACK_BYTES == 0 and E * array.itemsize % PACK_BYTES == 0
-        for array in arrays
+    """May each row of each array move ROW_COLUMNS values at a time?"""
+    return E % ROW_COLUMNS == 0 and all(
+        array.pointer % (ROW_COLUMNS * array.itemsize) == 0 for array in arrays
     )
