@@ -43,16 +43,16 @@ constexpr TileRow TILE_TABLE[] = {
     // 32 accumulators of 16-bit types.
     {"gfx1030", "half", "large", 128, 64, 32, 32, 32, 1},
     {"gfx1030", "half", "small", 64, 64, 32, 16, 32, 1},
-    {"gfx1030", "float", "large", 128, 128, 32, 32, 64, 1},
+    {"gfx1030", "float", "large", 128, 64, 32, 32, 32, 1},
     {"gfx1030", "float", "small", 64, 64, 32, 16, 32, 1},
     // RDNA 3: an operand of 16x16 takes eight registers (both halves of the wave hold it).
     {"gfx1100", "half", "large", 128, 128, 32, 64, 32, 2},
     {"gfx1100", "half", "small", 64, 64, 32, 32, 16, 2},
-    {"gfx1100", "float", "large", 128, 128, 32, 32, 64, 1},
+    {"gfx1100", "float", "large", 128, 64, 32, 32, 32, 1},
     {"gfx1100", "float", "small", 64, 64, 32, 16, 32, 1},
     {"gfx1201", "half", "large", 128, 128, 32, 64, 32, 2},
     {"gfx1201", "half", "small", 64, 64, 32, 32, 16, 2},
-    {"gfx1201", "float", "large", 128, 128, 32, 32, 64, 1},
+    {"gfx1201", "float", "large", 128, 64, 32, 32, 32, 1},
     {"gfx1201", "float", "small", 64, 64, 32, 16, 32, 1},
     // NVIDIA: cp.async fills the stages; 163 KB (sm_80) or 227 KB (sm_90) of shared memory. On sm_90 a
     // wave of 16 rows and all columns is a quarter of a warpgroup, and wgmma multiplies (wgmma.h); of
