@@ -205,7 +205,7 @@ DEVICE void forward(unsigned char* lds, const T* q, const T* k, const T* v, T* o
         keys.template land<DOUBLE>(buffer, other);
         values.template land<DOUBLE>(buffer + Keys::BYTES, other);
         U::published();
-        lds_barrier();
+        local_barrier();
         if (other + Q::OTHERS < end) {
             unsigned char* next = lds + (DOUBLE ? (turn ^ 1) * BYTES : 0);
             keys.template fetch<DOUBLE>(next, other + Q::OTHERS);
@@ -223,7 +223,7 @@ DEVICE void forward(unsigned char* lds, const T* q, const T* k, const T* v, T* o
             U::template weigh<D>(sum_of_values, s, Values::turned(buffer + Keys::BYTES), 0);
             U::template wait<0>(sum_of_values);
         }
-        if (!DOUBLE) lds_barrier();
+        if (!DOUBLE) local_barrier();
     }
 
     float factor[R][ROWS];
@@ -253,8 +253,8 @@ DEVICE float row_dot(const T* x, const T* y, int columns, bool wide) {
 #pragma unroll
         for (int n = 0; n < (D + STEP - 1) / STEP; n++) {
             if (n * STEP + first >= columns) continue;
-            const Pack<float, PIECE> a = to_float(load<PIECE>(x + n * STEP + first));
-            const Pack<float, PIECE> d = to_float(load<PIECE>(y + n * STEP + first));
+            const Pack<float, PIECE> a = to_float(read<PIECE>(x + n * STEP + first));
+            const Pack<float, PIECE> d = to_float(read<PIECE>(y + n * STEP + first));
 #pragma unroll
             for (int e = 0; e < PIECE; e++) sum = fmaf(a[e], d[e], sum);
         }
@@ -313,7 +313,7 @@ DEVICE void backward_queries(unsigned char* lds, const T* dout, const T* q, cons
         keys.template land<DOUBLE>(buffer, other);
         values.template land<DOUBLE>(buffer + Keys::BYTES, other);
         U::published();
-        lds_barrier();
+        local_barrier();
         if (other + Q::OTHERS < end) {
             unsigned char* next = lds + (DOUBLE ? (turn ^ 1) * BYTES : 0);
             keys.template fetch<DOUBLE>(next, other + Q::OTHERS);
@@ -343,7 +343,7 @@ DEVICE void backward_queries(unsigned char* lds, const T* dout, const T* q, cons
             U::template weigh<D>(sum, ds, Keys::turned(buffer), 0);
             U::template wait<0>(sum);
         }
-        if (!DOUBLE) lds_barrier();
+        if (!DOUBLE) local_barrier();
     }
 
     float factor[R][ROWS];
@@ -405,7 +405,7 @@ DEVICE void backward_keys(unsigned char* lds, const T* dout, const T* q, const T
         queries.template land<DOUBLE>(buffer, other);
         gradients.template land<DOUBLE>(buffer + Others::BYTES, other);
         U::published();
-        lds_barrier();
+        local_barrier();
         if (other + Q::OTHERS < rows) {
             unsigned char* next = lds + (DOUBLE ? (turn ^ 1) * BYTES : 0);
             queries.template fetch<DOUBLE>(next, other + Q::OTHERS);
@@ -443,7 +443,7 @@ DEVICE void backward_keys(unsigned char* lds, const T* dout, const T* q, const T
             U::template wait<0>(sum_keys);
             U::template wait<0>(sum_values);
         }
-        if (!DOUBLE) lds_barrier();
+        if (!DOUBLE) local_barrier();
     }
 
     float factor[R][ROWS], one[R][ROWS];

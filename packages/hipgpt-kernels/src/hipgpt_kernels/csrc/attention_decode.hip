@@ -20,12 +20,21 @@ constexpr int CHUNK = 1024;               // most keys of a chunk: their scores 
 constexpr int LARGEST = 256;              // most columns
 constexpr float LOG2_E = 1.4426950408889634f;
 
+// As device.h's load, through a value of its own: nvcc reads memory byte by byte when bit_cast is given it
+// by reference.
+template <int N, class T>
+DEVICE Pack<T, N> read(const T* p) {
+    typedef typename RawBytes<(int)sizeof(T) * N>::type Raw;
+    const Raw raw = *reinterpret_cast<const Raw*>(p);
+    return bit_cast<Pack<T, N>>(raw);
+}
+
 // 16 bytes of a row from column c, zeros past its end.
 template <class T>
 DEVICE Pack<T, PACK<T>> piece(const T* row, int c, int columns, bool wide) {
     Pack<T, PACK<T>> pack = {};
     if (wide) {
-        if (c < columns) pack = load<PACK<T>>(row + c);
+        if (c < columns) pack = read<PACK<T>>(row + c);
     } else {
 #pragma unroll
         for (int e = 0; e < PACK<T>; e++)
@@ -100,7 +109,7 @@ DEVICE void decode(const T* q, const T* k, const T* v, T* k_cache, T* v_cache, T
         }
     }
     most = block_max<THREADS>(most);
-    barrier();
+    local_barrier();
     float total = 0.0f;
     for (int s = thread_index(); s < end - begin; s += THREADS) {
         const float p = fast_exp2(scores[s] - most);
@@ -108,7 +117,7 @@ DEVICE void decode(const T* q, const T* k, const T* v, T* k_cache, T* v_cache, T
         total += p;
     }
     total = block_sum<THREADS>(total);
-    barrier();
+    local_barrier();
 
     float sum[MOST][PIECE];
 #pragma unroll
@@ -142,7 +151,7 @@ DEVICE void decode(const T* q, const T* k, const T* v, T* k_cache, T* v_cache, T
 #pragma unroll
         for (int e = 0; e < PIECE; e++) sums[group * LARGEST + n * ACROSS + first + e] = sum[n][e];
     }
-    barrier();
+    local_barrier();
     float* result = partial + ((i64)id * chunks + part) * (2 + columns);
     const bool alone = keys <= chunk;
     for (int c = thread_index(); c < columns; c += THREADS) {

@@ -52,17 +52,6 @@
 #define ATTENTION_MATRIX 0
 #endif
 
-// A barrier that orders LDS alone: loads from memory that were started before it go on.
-DEVICE void lds_barrier() {
-#if HIPGPT_AMD
-    __builtin_amdgcn_fence(__ATOMIC_RELEASE, "workgroup", "local");
-    __builtin_amdgcn_s_barrier();
-    __builtin_amdgcn_fence(__ATOMIC_ACQUIRE, "workgroup", "local");
-#else
-    __syncthreads();
-#endif
-}
-
 // Keeps the compiler from starting all loads of a long unrolled product at once, which would spill.
 DEVICE void schedule_fence() {
 #if HIPGPT_AMD
@@ -78,6 +67,15 @@ DEVICE float register_zero() {
     asm volatile("" : "+v"(zero));
 #endif
     return zero;
+}
+
+// As device.h's load, through a value of its own: nvcc reads memory byte by byte when bit_cast is given it
+// by reference.
+template <int N, class T>
+DEVICE Pack<T, N> read(const T* p) {
+    typedef typename RawBytes<(int)sizeof(T) * N>::type Raw;
+    const Raw raw = *reinterpret_cast<const Raw*>(p);
+    return bit_cast<Pack<T, N>>(raw);
 }
 
 typedef Pack<u32, 2> Words2;
@@ -215,13 +213,13 @@ struct FmaAttention {
             }
         }
         static METHOD void load4(float (&x)[4], const float* p) {
-            Words4 w = ::load<4>((const u32*)p);
+            Words4 w = read<4>((const u32*)p);
 #pragma unroll
             for (int e = 0; e < 4; e++) x[e] = bit_cast<float>(w[e]);
         }
         template <class H>
         static METHOD void load4(float (&x)[4], const H* p) {
-            Words2 w = ::load<2>((const u32*)p);
+            Words2 w = read<2>((const u32*)p);
             x[0] = Pair<H>::low(w[0]), x[1] = Pair<H>::high(w[0]);
             x[2] = Pair<H>::low(w[1]), x[3] = Pair<H>::high(w[1]);
         }
@@ -253,7 +251,7 @@ struct FmaAttention {
             for (int t = 0; t < N; t++)
 #pragma unroll
                 for (int r = 0; r < ACCS; r++) {
-                    Words4 y = ::load<4>((const u32*)panel.at(16 * t + GROUPS * r + group, k));
+                    Words4 y = read<4>((const u32*)panel.at(16 * t + GROUPS * r + group, k));
 #pragma unroll
                     for (int i = 0; i < R; i++)
 #pragma unroll
@@ -282,7 +280,7 @@ struct FmaAttention {
                         if (COLUMNS > 64 && t % 4 == 0) schedule_fence();
 #pragma unroll
                         for (int c = 0; c < ACCS; c += 4) {
-                            Words4 y = ::load<4>((const u32*)panel.at(
+                            Words4 y = read<4>((const u32*)panel.at(
                                 row, first + 16 * t + ACCS * (l / 16) + c));
 #pragma unroll
                             for (int i = 0; i < R; i++)
@@ -491,16 +489,16 @@ struct MatrixAttention {
         asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
                      : "=r"(a.w[0]), "=r"(a.w[1]), "=r"(a.w[2]), "=r"(a.w[3]) : "r"(p));
 #elif defined(ATTENTION_MFMA)
-        Words2 w = ::load<2>((const u32*)panel.at(i, l % 16, k, 4 * (l / 16)));
+        Words2 w = read<2>((const u32*)panel.at(i, l % 16, k, 4 * (l / 16)));
         a.w[0] = w[0], a.w[1] = w[1];
 #elif defined(ATTENTION_WMMA_12)
-        Words4 w = ::load<4>((const u32*)panel.at(i, l % 16, k, 8 * (l / 16)));
+        Words4 w = read<4>((const u32*)panel.at(i, l % 16, k, 8 * (l / 16)));
 #pragma unroll
         for (int e = 0; e < 4; e++) a.w[e] = w[e];
 #else
 #pragma unroll
         for (int h = 0; h < 2; h++) {
-            Words4 w = ::load<4>((const u32*)panel.at(i, l % 16, k, 8 * h));
+            Words4 w = read<4>((const u32*)panel.at(i, l % 16, k, 8 * h));
 #pragma unroll
             for (int e = 0; e < 4; e++) a.w[4 * h + e] = w[e];
         }
@@ -556,7 +554,7 @@ struct MatrixAttention {
 #pragma unroll
             for (int e = 0; e < WORDS; e += 2) {
                 Words2 w = {{0u, 0u}};
-                if (k + 2 * e < columns) w = ::load<2>((const u32*)(row + k + 2 * e));
+                if (k + 2 * e < columns) w = read<2>((const u32*)(row + k + 2 * e));
                 a.w[e] = w[0], a.w[e + 1] = w[1];
             }
         } else {

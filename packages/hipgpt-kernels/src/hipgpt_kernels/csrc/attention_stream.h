@@ -24,7 +24,7 @@ struct Source {
     // 16 bytes of row r from column c of a wide array; zeros outside it.
     METHOD Words4 piece(int r, int c) const {
         Words4 w = {{0u, 0u, 0u, 0u}};
-        if (r < rows && c < columns) w = ::load<4>((const u32*)(p + r * stride + c));
+        if (r < rows && c < columns) w = read<4>((const u32*)(p + r * stride + c));
         return w;
     }
 };
