@@ -119,16 +119,19 @@ def adamw_step_low(
     is, like the weights.
     """
     op = "adamw_step"
-    learning_rate, rate_pointer = value_or_pointer(op, "learning_rate", learning_rate, 0.0, float32)
-    step, step_pointer = value_or_pointer(op, "step", step, 1, INT64)
+    rate, rate_pointer = value_or_pointer(op, "learning_rate", learning_rate, 0.0, float32)
+    count, step_pointer = value_or_pointer(op, "step", step, 1, INT64)
     n = checks.adamw_step(
-        *map(plain, (weights, gradients, m, v)),
-        learning_rate=learning_rate,
+        plain(weights),
+        plain(gradients),
+        plain(m),
+        plain(v),
+        learning_rate=rate,
         beta1=beta1,
         beta2=beta2,
         epsilon=epsilon,
         weight_decay=weight_decay,
-        step=step,
+        step=count,
         norm=plain(norm),
         max_norm=max_norm,
     )
@@ -142,5 +145,5 @@ def adamw_step_low(
     blocks = blocks_for(backend, n)
     arrays = weights, gradients, m, v, low
     numbers = beta1, beta2, epsilon, weight_decay, max_norm
-    changing = norm, learning_rate, rate_pointer, step, step_pointer
+    changing = norm, rate, rate_pointer, count, step_pointer
     STEP.launch(backend, suffix, blocks, THREADS, *arrays, n, blocks, *numbers, *changing)

@@ -67,13 +67,13 @@ def cross_entropy_forward_backward(
     changes from step to step of a captured graph.
     """
     op = "cross_entropy_forward_backward"
-    scale, pointer = value_or_pointer(op, "scale", scale, 0.0, float32)
+    number, pointer = value_or_pointer(op, "scale", scale, 0.0, float32)
     suffix = variant(op, logits=logits)
     M, V = checks.cross_entropy(
-        op, floating(logits), plain(targets), scale, plain(losses), plain(correct)
+        op, floating(logits), plain(targets), number, plain(losses), plain(correct)
     )
     losses = backend.empty((M,), np.float32) if losses is None else losses
     errors = error_record(backend)
     arrays = logits, targets, losses, correct
-    FORWARD_BACKWARD.launch(backend, suffix, M, THREADS, *arrays, V, scale, pointer, errors)
+    FORWARD_BACKWARD.launch(backend, suffix, M, THREADS, *arrays, V, number, pointer, errors)
     return losses

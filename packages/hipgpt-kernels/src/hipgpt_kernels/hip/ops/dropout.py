@@ -36,10 +36,10 @@ def dropout_forward(
     `stream` may be a uint64 on the device, which is read when the kernel runs: in a captured graph
     it changes from step to step.
     """
-    stream, pointer = value_or_pointer("dropout_forward", "stream", stream, 0, UINT64, INT64)
+    number, pointer = value_or_pointer("dropout_forward", "stream", stream, 0, UINT64, INT64)
     suffix = variant("dropout_forward", x=x, residual=residual, out=out)
     checks.dropout_forward(
-        floating(x), probability, seed, stream, floating(residual), floating(out)
+        floating(x), probability, seed, number, floating(residual), floating(out)
     )
     out = backend.empty(x.shape, x.dtype) if out is None else out
     # Probability 1 − 2⁻³³ and above would round to 2³², which no word reaches: keep the largest.
@@ -58,7 +58,7 @@ def dropout_forward(
         threshold,
         scale,
         seed,
-        stream,
+        number,
         pointer,
     )
     return out

@@ -34,9 +34,7 @@ FORWARD = Kernel(
 )
 WORK = POINTER, POINTER, INT, INT, INT, INT
 COUNT = Kernel("embedding", "embedding_sort_count", POINTER, POINTER, *[INT] * 4, *WORK)
-SCATTER = Kernel(
-    "embedding", "embedding_sort_scatter", *[POINTER] * 5, *[INT] * 4, POINTER, *WORK
-)
+SCATTER = Kernel("embedding", "embedding_sort_scatter", *[POINTER] * 5, *[INT] * 4, POINTER, *WORK)
 TOKENS = Kernel("embedding", "embedding_backward_tokens", *[POINTER] * 5, INT, INT, INT)
 SEAMS = Kernel("embedding", "embedding_backward_seams", *[POINTER] * 3, INT, INT, INT)
 
@@ -52,15 +50,15 @@ def embedding_forward(
 ) -> DeviceArray:
     """See `Backend.embedding_forward`. An id outside the vocabulary is told at the next wait.
 
-    `position` may be an int64 on the device, which is read when the kernel runs: in a captured graph
-    of generation it changes from token to token. Then nothing checks it but the kernel, which stays
+    `position` may be an int64 on the device, read when the kernel runs: in a captured graph of
+    generation it changes from token to token. Then nothing checks it but the kernel, which stays
     within the table.
     """
     op = "embedding_forward"
-    position, pointer = value_or_pointer(op, "position", position, 0, INT64, UINT64)
+    number, pointer = value_or_pointer(op, "position", position, 0, INT64, UINT64)
     suffix = variant(op, token_table=token_table, position_table=position_table, out=out)
     B, T, V, E = checks.embedding_forward(
-        plain(tokens), floating(token_table), floating(position_table), position, floating(out)
+        plain(tokens), floating(token_table), floating(position_table), number, floating(out)
     )
     out = backend.empty((B, T, E), token_table.dtype) if out is None else out
     M = B * T
@@ -78,7 +76,7 @@ def embedding_forward(
         V,
         E,
         0 if position_table is None else position_table.shape[0],
-        position,
+        number,
         pointer,
         error_record(backend),
     )
@@ -115,9 +113,7 @@ def sort_tokens(
         sorted_keys, sorted_order = (backend.empty((n,), np.int32) for _ in range(2))
         pass_sizes = n, V, shift, tiles
         grid = tiles + blocks
-        COUNT.launch(
-            backend, suffix, grid, SORT_THREADS, keys, counts, *pass_sizes, *work, first
-        )
+        COUNT.launch(backend, suffix, grid, SORT_THREADS, keys, counts, *pass_sizes, *work, first)
         first += blocks * units_per_block
         arrays = keys, order, counts, sorted_keys, sorted_order
         errors = error_record(backend)

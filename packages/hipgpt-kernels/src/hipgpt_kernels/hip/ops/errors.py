@@ -30,7 +30,10 @@ MESSAGES: dict[int, tuple[type[Exception], str]] = {
     ),
     6: (
         FloatingPointError,
-        "sample: the logits of row {value} are not finite; the weights have overflowed or are damaged",
+        (
+            "sample: the logits of row {value} are not finite; "
+            "the weights have overflowed or are damaged"
+        ),
     ),
 }
 """By the codes of csrc/errors.h."""

@@ -58,7 +58,13 @@ def layernorm_forward(
     """See `Backend.layernorm_forward`. mean and rstd are float32 whatever x is."""
     suffix = variant("layernorm_forward", x=x, weight=weight, bias=bias, out=out)
     M, E = checks.layernorm_forward(
-        *map(floating, (x, weight, bias)), epsilon, floating(out), plain(mean), plain(rstd)
+        floating(x),
+        floating(weight),
+        floating(bias),
+        epsilon,
+        floating(out),
+        plain(mean),
+        plain(rstd),
     )
     out = backend.empty(x.shape, x.dtype) if out is None else out
     arrays = x, weight, bias, out, mean, rstd
@@ -85,10 +91,14 @@ def layernorm_backward(
     """See `Backend.layernorm_backward`. mean, rstd, dweight and dbias are float32 whatever x is."""
     suffix = variant("layernorm_backward", dout=dout, x=x, weight=weight, dx=dx)
     M, E = checks.layernorm_backward(
-        *map(floating, (dout, x, weight)),
-        *map(plain, (mean, rstd)),
+        floating(dout),
+        floating(x),
+        floating(weight),
+        plain(mean),
+        plain(rstd),
         floating(dx),
-        *map(plain, (dweight, dbias)),
+        plain(dweight),
+        plain(dbias),
     )
     if M == 0 or E == 0:
         return

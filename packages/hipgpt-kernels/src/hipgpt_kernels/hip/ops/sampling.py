@@ -55,10 +55,10 @@ def sample(
 ) -> DeviceArray:
     """See `Backend.sample`. Logits that are not finite are told at the next wait; the id is then 0.
 
-    `position` may be a uint64 on the device, which is read when the kernel runs: in a captured graph
-    of generation it changes from token to token.
+    `position` may be a uint64 on the device, read when the kernel runs: in a captured graph of
+    generation it changes from token to token.
     """
-    position, pointer = value_or_pointer("sample", "position", position, 0, UINT64, INT64)
+    number, pointer = value_or_pointer("sample", "position", position, 0, UINT64, INT64)
     suffix = variant("sample", logits=logits)
     B, V = checks.sample(
         floating(logits),
@@ -69,12 +69,12 @@ def sample(
         repetition_penalty,
         plain(seen),
         seed,
-        position,
+        number,
         plain(out),
     )
     out = backend.empty((B,), np.int32) if out is None else out
     filters = slope(temperature), min(top_k, V), top_p, min_p, repetition_penalty
-    draw = seed, position, pointer
+    draw = seed, number, pointer
     errors = error_record(backend)
     SAMPLE.launch(backend, suffix, B, THREADS, logits, seen, out, V, *filters, *draw, errors)
     return out

@@ -1,4 +1,4 @@
-"""How the checks see device arrays: the contract says float32, and here bfloat16 and float16 do too.
+"""How the checks see device arrays: the contract says float32, here the 16-bit types do too.
 
 The odd thing: nothing is converted. `checks.py` looks at shape, dtype and strides alone, so an op
 hands it a description in which the op's own floating type is called float32.
@@ -13,7 +13,6 @@ import numpy as np
 
 from hipgpt_kernels.hip.array import DeviceArray
 from hipgpt_kernels.hip.dtypes import FLOATING, SUFFIXES, float32
-
 
 INT64, UINT64 = np.dtype(np.int64), np.dtype(np.uint64)
 
@@ -45,7 +44,7 @@ class Seen(NamedTuple):
 
 
 def variant(op: str, **arrays: Any) -> str:
-    """ "f32", "bf16" or "f16": the one floating type of the arrays, those that are None aside.
+    """Name the one floating type of the arrays: f32, bf16 or f16; those that are None aside.
 
     Raises:
         TypeError: something is no device array, has another type, or the types differ.
