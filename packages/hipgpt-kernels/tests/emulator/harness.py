@@ -8,6 +8,7 @@ launch's arguments is held against what the compiler wrote about the kernel.
 
 import ctypes
 import functools
+import mmap
 import os
 import shutil
 import struct
@@ -99,6 +100,8 @@ def repair(emu, pcode):
 
     - Its fused multiply-add rounds twice. In float64 the product of two float32 is exact.
     - Its conversion to bfloat16 carries a NaN over into infinity or −0.
+    - An idle lane, too, looks at the LDS under whatever address its register holds: the LDS gets
+      the whole of what 32 bits can address, of which only what is touched takes memory.
     - It flushes subnormals where it finds a clang to compile that switch with; code for HIP asks
       for subnormals (`float_mode` of the kernel descriptor).
     """
@@ -121,6 +124,29 @@ def repair(emu, pcode):
     pcode._FUNCS["fma"] = fma
     pcode._FUNCS["f32_to_bf16"] = f32_to_bf16
     emu._get_ftz_lib = lambda: (None, 0)
+    emu.Buffer = with_wide_lds(emu.Buffer, emu.BufferSpec)
+
+
+LDS_SPACE = (4 << 30) + (1 << 20)
+NO_RESERVE = 0x4000
+"""MAP_NORESERVE, which Python's mmap names from 3.13 on."""
+
+
+def with_wide_lds(buffer, spec):
+    """The emulator's Buffer; the one made right after that of all memory (at 0) is the LDS."""
+    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE
+    space = mmap.mmap(-1, LDS_SPACE, flags=flags)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(space))
+    state = {"lds next": False, "space": space}  # kept alive with the function
+
+    def make(device, size, dtype, **keywords):
+        if state["lds next"]:
+            keywords["options"] = spec(external_ptr=address)
+            ctypes.memset(address, 0xFF, 4 * size)  # NaN: nothing may count on zeros
+        state["lds next"] = getattr(keywords.get("options"), "external_ptr", None) == 0
+        return buffer(device, size, dtype, **keywords)
+
+    return make
 
 
 def build_library(folder):
