@@ -111,8 +111,11 @@ DEVICE void decode(const T* q, const T* k, const T* v, T* k_cache, T* v_cache, T
     most = block_max<THREADS>(most);
     local_barrier();
     float total = 0.0f;
-    for (int s = thread_index(); s < end - begin; s += THREADS) {
-        const float p = fast_exp2(scores[s] - most);
+    // All lanes take every turn of the loops that read LDS: the emulator reads for idle lanes too.
+    for (int turn = 0; turn < end - begin; turn += THREADS) {
+        const int s = turn + thread_index();
+        const float p = fast_exp2(scores[minimum(s, end - begin - 1)] - most);
+        if (s >= end - begin) continue;
         scores[s] = p;
         total += p;
     }
@@ -124,14 +127,16 @@ DEVICE void decode(const T* q, const T* k, const T* v, T* k_cache, T* v_cache, T
     for (int n = 0; n < MOST; n++)
 #pragma unroll
         for (int e = 0; e < PIECE; e++) sum[n][e] = 0.0f;
-    for (int s = begin + group; s < end; s += AHEAD * GROUPS) {
+    for (int turn = begin; turn < end; turn += AHEAD * GROUPS) {
+        const int s = turn + group;
         const T* row[AHEAD];
         float p[AHEAD];
 #pragma unroll
         for (int a = 0; a < AHEAD; a++) {
             const int at = minimum(s + a * GROUPS, end - 1);
             row[a] = at == position ? value_new : v_cache + rows + (i64)at * columns;
-            p[a] = s + a * GROUPS < end ? scores[at - begin] : 0.0f;
+            const float one = scores[at - begin];
+            p[a] = s + a * GROUPS < end ? one : 0.0f;
         }
 #pragma unroll
         for (int n = 0; n < MOST; n++) {
@@ -154,9 +159,11 @@ DEVICE void decode(const T* q, const T* k, const T* v, T* k_cache, T* v_cache, T
     local_barrier();
     float* result = partial + ((i64)id * chunks + part) * (2 + columns);
     const bool alone = keys <= chunk;
-    for (int c = thread_index(); c < columns; c += THREADS) {
+    for (int turn = 0; turn < columns; turn += THREADS) {
+        const int c = minimum(turn + thread_index(), columns - 1);
         float x = 0.0f;
         for (int n = 0; n < GROUPS; n++) x += sums[n * LARGEST + c];
+        if (turn + thread_index() >= columns) continue;
         if (alone)
             out[b * out_b + h * (i64)out_h + c] = from_float<T>(x / total);
         else
