@@ -16,6 +16,7 @@ import numpy as np
 if TYPE_CHECKING:
     from hipgpt_kernels.backend import Array
 
+FLOAT32 = np.dtype(np.float32)
 ACTIVATIONS = ("gelu", "relu", "swiglu")
 
 
@@ -46,6 +47,14 @@ def writable(op: str, name: str, array: Array) -> None:
 def needed(op: str, *expected: Any, **arrays: Array) -> None:
     """Each must be a contiguous array of the expected dtype, float32 where none is named."""
     for name, array in arrays.items():
+        # The usual case first: these checks are a tenth of the time of a token on the CPU.
+        if (
+            type(array) is np.ndarray
+            and array.dtype is FLOAT32
+            and not expected
+            and array.flags.c_contiguous
+        ):
+            continue
         dtype(op, name, array, *(expected or (np.float32,)))
         contiguous(op, name, array)
 
