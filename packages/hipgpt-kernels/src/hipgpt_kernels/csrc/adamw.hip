@@ -129,7 +129,7 @@ DEVICE void adamw(float* weights,          // (n,), updated
     if (step_pointer != nullptr) step = *step_pointer;
     shared = factors(learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm);
   }
-  barrier();
+  local_barrier();
   const Factors use = shared;
   if (use.skip) return;
   bool vector = aligned(weights) && aligned(gradients) && aligned(m) && aligned(v);

@@ -153,7 +153,7 @@ DEVICE void count_digits(SortTile& tile, int n, int first, int shift) {
   for (int i = thread_index(); i < SORT_WAVES * DIGITS; i += SORT_THREADS) {
     tile.counts[i / DIGITS][i % DIGITS] = 0;
   }
-  barrier();
+  local_barrier();
 #pragma unroll 1
   for (int step = 0; step < STEPS; step++) {
     const bool is_key = first + step * WAVE + lane() < n;
@@ -164,7 +164,7 @@ DEVICE void count_digits(SortTile& tile, int n, int first, int shift) {
     }
     wave_barrier();
   }
-  barrier();
+  local_barrier();
 }
 
 DEVICE int share_start() { return block_index() * SORT_TILE + wave_index() * SHARE; }
@@ -211,7 +211,7 @@ DEVICE void sort_scatter(const int* keys,          // (n,)
     tile.counts[wave][digit] = place;  // where the wave's next key of this digit goes
     place += count;
   }
-  barrier();
+  local_barrier();
 #pragma unroll 1
   for (int step = 0; step < STEPS; step++) {
     const int i = first + step * WAVE + lane();
@@ -272,7 +272,7 @@ DEVICE void embedding_backward_tokens(const T* dout,          // (n, E)
     key[i] = at >= 0 && at < n ? keys[at] : -1;
     if (i >= 1 && i <= TILE) row[i - 1] = at < n ? order[at] : 0;
   }
-  barrier();
+  local_barrier();
   const int column = column_of();
   if (column >= E) return;
   const int count = E - column;

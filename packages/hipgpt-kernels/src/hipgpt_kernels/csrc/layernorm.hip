@@ -359,7 +359,7 @@ void layernorm_backward_combine(const float* partial, float* dweight, float* dbi
     }
   }
   sums[run][at] = total;
-  barrier();
+  local_barrier();
   if (run != 0 || column >= 2 * E) return;
 #pragma unroll
   for (int other = 1; other < RUNS; other++) total += sums[other][at];

@@ -100,6 +100,7 @@ DEVICE Row<T> prepare(T* logits, const u8* seen, int V, float penalty, float slo
     }
     lowest = fminf(lowest, x);
   });
+  if (seen != nullptr) barrier();  // other threads will read what this one has penalised
   const float block_most = block_max<THREADS>(most);
   lowest = block_min<THREADS>(lowest);
   bad = block_max<THREADS>(bad);
@@ -124,9 +125,9 @@ DEVICE int locate(Scratch& scratch, const Row<T>& row, Measure measure, Threshol
     double sum = 0.0;
     walk(row.logits, from, to, lane(), WAVE, [&](int id, float x) { sum += measure(id, x); });
     sum = wave_sum(sum);
-    barrier();  // the last round's sums are read
+    local_barrier();  // the last round's sums are read
     if (lane() == 0) scratch.wave_sums[wave_index()] = sum;
-    barrier();
+    local_barrier();
     if (whole) {
       double total = 0.0;
       for (int wave = 0; wave < WAVES; wave++) total += scratch.wave_sums[wave];
@@ -189,20 +190,20 @@ DEVICE Cut narrow(Scratch& scratch, const Row<T>& row, Cut cut, double target, M
         bins[(key - low) >> shift][thread_index()] += measure(x);
       }
     });
-    barrier();
+    local_barrier();
     for (int bin = wave_index(); bin < BINS; bin += WAVES) {
       double sum = 0.0;
       for (int i = lane(); i < THREADS; i += WAVE) sum += static_cast<double>(bins[bin][i]);
       sum = wave_sum(sum);
       if (lane() == 0) sums[bin] = sum;
     }
-    barrier();
+    local_barrier();
     int bin = BINS - 1;
     while (bin > 0 && above + sums[bin] < target) above += sums[bin--];
     low += static_cast<u32>(bin) << shift;
     high = minimum(high, low + ((1u << shift) - 1));
     within = sums[bin];
-    barrier();  // sums are read
+    local_barrier();  // sums are read
   }
   // Of the equals of this logit the first `allowed` stay, at least one.
   const double each = static_cast<double>(measure(value_of(low)));

@@ -61,9 +61,9 @@ DEVICE T block_running_sum(T x) {
   constexpr int WAVES = THREADS / WAVE;
   SHARED T totals[WAVES];
   x = wave_running_sum(x);
-  barrier();  // the last call's readers are done
+  local_barrier();  // the last call's readers are done
   if (lane() == WAVE - 1) totals[wave_index()] = x;
-  barrier();
+  local_barrier();
   T before = T{};
   for (int wave = 0; wave < wave_index(); wave++) before = before + totals[wave];
   return before + x;
