@@ -130,9 +130,11 @@ DEVICE void soften(typename U::Acc (&s)[R][N], float (&most)[R][U::ROWS], float 
         if (grown[i]) {
 #pragma unroll
             for (int slot = 0; slot < U::ROWS; slot++) {
+                // By row, so that no bit of a row depends on what its neighbours are.
                 const float before = most[i][slot];
-                most[i][slot] = fmaxf(before, largest[slot]);
-                factor[i][slot] = fast_exp2((before - most[i][slot]) * unit);
+                const bool passed = (largest[slot] - before) * unit > 8.0f;
+                most[i][slot] = passed ? largest[slot] : before;
+                factor[i][slot] = passed ? fast_exp2((before - largest[slot]) * unit) : 1.0f;
                 sum[i][slot] *= factor[i][slot];
             }
         }

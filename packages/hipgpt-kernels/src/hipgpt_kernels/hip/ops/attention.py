@@ -171,7 +171,7 @@ def attention_forward(
     """See `Backend.attention_forward`. lse is float32 whatever q is."""
     op = "attention_forward"
     suffix = variant(op, q=q, k=k, v=v, out=out)
-    checks.attention_forward(*map(floating, (q, k, v, out)), plain(lse))
+    checks.attention_forward(floating(q), floating(k), floating(v), floating(out), plain(lse))
     out = backend.empty(q.shape, q.dtype) if out is None else out
     if out.size:
         run_forward(backend, suffix, q, (k, steps(k, 0, 1, 2)), (v, steps(v, 0, 1, 2)), out, lse, 0)
@@ -225,7 +225,9 @@ def attention_backward(
     others = {"k": k, "v": v, "dout": dout, "out": out, "dq": dq, "dk": dk, "dv": dv}
     suffix = variant(op, q=q, **others)
     B, T, H, D = checks.attention_backward(
-        *map(floating, (dout, q, k, v, out)), plain(lse), *map(floating, (dq, dk, dv))
+        floating(dout),
+        *(floating(q), floating(k), floating(v), floating(out), plain(lse)),
+        *(floating(dq), floating(dk), floating(dv)),
     )
     if not q.size:
         return
@@ -271,8 +273,10 @@ def attention_cached(
     op = "attention_cached"
     suffix = variant(op, q=q, k=k, v=v, k_cache=k_cache, v_cache=v_cache, out=out)
     number, pointer = value_or_pointer(op, "position", position, 0, np.int32)
-    arrays = map(floating, (q, k, v, k_cache, v_cache))
-    B, T, H, D = checks.attention_cached(*arrays, number, floating(out))
+    B, T, H, D = checks.attention_cached(
+        *(floating(q), floating(k), floating(v), floating(k_cache), floating(v_cache)),
+        *(number, floating(out)),
+    )
     S = k_cache.shape[2]
     out = backend.empty(q.shape, q.dtype) if out is None else out
     if not out.size:
