@@ -33,11 +33,11 @@ ALLOWED = {
 # Modules and folders of a package, lowest first.
 ORDER = {
     "hipgpt_kernels": [
-        {"philox", "checks", "backend"},
+        {"philox", "checks", "backend", "select"},
         {"arena"},
         {"cpu"},
-        {"native", "hip"},
-        {"select"},
+        {"native"},
+        {"hip"},
     ],
     "hipgpt_model": [
         {"config", "random_streams"},

@@ -2,8 +2,8 @@
 
     python benchmarks/bench_generate.py [--prompt 512] [--tokens 64] [--rounds 5] [--threads N]
 
-One process, one set of random weights: GPT-2 124M in transformers, copied into ours and written as a
-float32 GGUF file for llama.cpp (package xllamacpp, with gguf to write the file). Ours and
+One process, one set of random weights: GPT-2 124M in transformers, copied into ours and written
+as a float32 GGUF file for llama.cpp (package xllamacpp, with gguf to write the file). Ours and
 transformers must choose the same tokens greedily before anything is timed. Rounds alternate between
 the peers, the figures are medians. A peer that is not installed is left out.
 

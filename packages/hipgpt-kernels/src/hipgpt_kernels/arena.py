@@ -45,7 +45,8 @@ class Arena:
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
         """An array with undefined contents, valid until its mark is released."""
-        dtype = np.dtype(dtype)
+        if not isinstance(getattr(dtype, "itemsize", None), int):  # bfloat16 is not NumPy's
+            dtype = np.dtype(dtype)
         nbytes = math.prod(shape) * dtype.itemsize
         rounded = -(-max(nbytes, 1) // ALIGNMENT) * ALIGNMENT
         while self._top < 0 or self._used[self._top] + rounded > self._blocks[self._top].nbytes:

@@ -38,7 +38,7 @@ class Backend(ABC):
     description: str
     """One line for people: the device, its memory, how it is driven."""
     reason: str = ""
-    """Why "auto" did not take a GPU; empty where it did, or where a backend was asked for by name."""
+    """Why "auto" took no GPU; empty where it did, or where a backend was asked for by name."""
 
     # --- memory -------------------------------------------------------------------------------
 

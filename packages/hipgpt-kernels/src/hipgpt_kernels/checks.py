@@ -28,7 +28,7 @@ def dtype(op: str, name: str, array: Array, *expected: Any) -> None:
     if not hasattr(array, "dtype") or not hasattr(array, "strides"):
         raise TypeError(f"{op}: {name} is a {type(array).__name__}, expected an array")
     if array.dtype not in expected:
-        names = " or ".join(np.dtype(one).name for one in expected)
+        names = " or ".join(getattr(one, "name", None) or np.dtype(one).name for one in expected)
         raise TypeError(f"{op}: {name} has dtype {array.dtype}, expected {names}")
 
 

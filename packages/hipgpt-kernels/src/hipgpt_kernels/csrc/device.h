@@ -389,7 +389,9 @@ struct RawBytes<16> {
 template <int N, typename T>
 DEVICE Pack<T, N> load(const T* source) {
   using Raw = typename RawBytes<sizeof(T) * N>::type;
-  return bit_cast<Pack<T, N>>(*reinterpret_cast<const Raw*>(source));
+  // Through a variable of its own: read in place, nvcc takes the pack apart byte by byte.
+  const Raw raw = *reinterpret_cast<const Raw*>(source);
+  return bit_cast<Pack<T, N>>(raw);
 }
 
 template <int N, typename T>
