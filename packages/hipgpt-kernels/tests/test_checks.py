@@ -26,10 +26,15 @@ def to_device(backend, arguments):
     }
 
 
-def assert_refused(backend, op, arguments, *words, error=(ValueError, TypeError)):
+IDS = {"tokens", "targets", "starts"}
+"""Arrays whose numbers a GPU's kernel checks: looking at them earlier would mean waiting."""
+
+
+def assert_refused(backend, op, arguments, *words, error=(ValueError, TypeError), late=False):
     """The call raises; its message begins with the op and has the words; no array has changed.
 
-    Gives the message.
+    Where `late`, the next wait may raise instead, and then results are not looked at. Gives the
+    message.
     """
     before = {
         name: backend.to_numpy(value)
@@ -38,11 +43,13 @@ def assert_refused(backend, op, arguments, *words, error=(ValueError, TypeError)
     }
     with pytest.raises(error) as raised:
         getattr(backend, op)(**arguments)
+        if late:
+            backend.synchronize()
     message = str(raised.value)
     assert message.startswith(f"{op}: "), message
     for word in words:
         assert re.search(rf"(?<!\w){re.escape(word)}(?!\w)", message), f"{word!r}: {message}"
-    for name, contents in before.items():
+    for name, contents in before.items() if not late else ():
         assert_same_bits(backend.to_numpy(arguments[name]), contents)
     return message
 
@@ -276,7 +283,8 @@ WRONG_VALUES = [
 def test_wrong_value(backend, rng, op, name, spoil, words):
     arguments = valid(op, rng)
     arguments[name] = spoil(arguments[name])
-    assert_refused(backend, op, to_device(backend, arguments), *words, error=ValueError)
+    late = backend.name == "hip" and name in IDS
+    assert_refused(backend, op, to_device(backend, arguments), *words, error=ValueError, late=late)
 
 
 def test_a_residual_and_an_activation_exclude_each_other(backend, rng):

@@ -103,3 +103,4 @@ def test_sample_refuses_nan(backend):
     (logits,) = on_device(backend, np.float32([[0, np.nan, 1]]))
     with pytest.raises(FloatingPointError, match="sample"):
         backend.sample(logits)
+        backend.synchronize()  # a GPU reports when it is waited for

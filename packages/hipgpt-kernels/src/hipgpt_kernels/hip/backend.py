@@ -166,9 +166,12 @@ class HipBackend(Backend):
         """See `Backend.copy`. A float32 NumPy array counts as of the dtype of a bfloat16 one."""
         if isinstance(destination, np.ndarray) and isinstance(source, np.ndarray):
             raise TypeError("copy: both arrays are NumPy's, expected one on the GPU at least")
-        for one, other in ((destination, source), (source, destination)):
+        for name, one, other in (
+            ("destination", destination, source),
+            ("source", source, destination),
+        ):
             if isinstance(one, np.ndarray):
-                checks.dtype("copy", "the NumPy array", one, host_dtype(self.adopt(other).dtype))
+                checks.dtype("copy", name, one, host_dtype(self.adopt(other).dtype))
         if isinstance(destination, np.ndarray):
             device = as_device_array(source, self.stream)
             checks.shape("copy", "source", device, destination.shape, "destination's shape")

@@ -123,7 +123,7 @@ def linear_forward(
         device = backend.device
         size, tile = choose(device.architecture, device.compute_units, x.itemsize, M, N)
         values = *arrays, partial_sums(backend, suffix, M, N, K), *sizes
-        launch_tiles(backend, FORWARD, suffix, size, tile, tile.count(M, N), *values)
+        launch_tiles(backend, FORWARD, suffix, size, tile, tile.tiles_in(M, N), *values)
     if activation == "swiglu":
         activations.activation_forward(backend, product, "swiglu", out=out)
     return out
@@ -152,7 +152,7 @@ def linear_backward_input(
     size, tile = choose(device.architecture, device.compute_units, dout.itemsize, M, K)
     partial = partial_sums(backend, suffix, M, K, N)
     values = dout, weight, before, product, partial, M, N, K, NUMBERS[activation]
-    launch_tiles(backend, INPUT, suffix, size, tile, tile.count(M, K), *values)
+    launch_tiles(backend, INPUT, suffix, size, tile, tile.tiles_in(M, K), *values)
     if activation == "swiglu" and preactivation is not None:
         activations.activation_backward(backend, product, preactivation, "swiglu", out=out)
     return out
@@ -179,7 +179,7 @@ def linear_backward_weight(
     rows = -(-M // (splits * tile.BK)) * tile.BK
     workspace = backend.empty((splits, N, K), np.float32) if splits > 1 else None
     values = dout, x, dweight, workspace, M, N, K, splits, rows
-    launch_tiles(backend, WEIGHT, suffix, size, tile, tile.count(N, K) * splits, *values)
+    launch_tiles(backend, WEIGHT, suffix, size, tile, tile.tiles_in(N, K) * splits, *values)
     if workspace is not None:
         grid = -(-dweight.size // (4 * SUM_THREADS))
         SUM.launch(backend, "", grid, SUM_THREADS, workspace, dweight, dweight.size, splits)

@@ -38,6 +38,9 @@ SAMPLE = Kernel(
     POINTER,
 )
 
+SMALLEST_TOP_P = 1e-30
+"""Keeps the likeliest id alone, as 0 does."""
+
 
 def sample(
     backend: HipBackend,
@@ -73,6 +76,8 @@ def sample(
         plain(out),
     )
     out = backend.empty((B,), np.int32) if out is None else out
+    # The kernel keeps what comes before top_p is reached: nothing would do so before 0.
+    top_p = max(top_p, SMALLEST_TOP_P)
     filters = slope(temperature), min(top_k, V), top_p, min_p, repetition_penalty
     draw = seed, number, pointer
     errors = error_record(backend)

@@ -68,6 +68,8 @@ def variant(op: str, **arrays: Any) -> str:
             raise TypeError(
                 f"{op}: {name} has dtype {array.dtype}, expected {found}, that of {first}"
             )
+    if not first:
+        raise TypeError(f"{op}: {next(iter(arrays))} is None, expected an array on the GPU")
     return SUFFIXES[found]
 
 

@@ -44,7 +44,7 @@ class Tile(NamedTuple):
         stages = self.STAGES * (self.BM + self.BN) * self.BK * itemsize
         return max(stages, self.threads(wave) // wave * 16 * (self.WN + 8) * 4)
 
-    def count(self, M: int, N: int) -> int:
+    def tiles_in(self, M: int, N: int) -> int:
         """Tiles of a result (M, N)."""
         return -(-M // self.BM) * -(-N // self.BN)
 
@@ -79,7 +79,7 @@ def choose(architecture: str, units: int, itemsize: int, M: int, N: int) -> tupl
     kind = "half" if itemsize == 2 else "float"
     line = line_of(architecture)
     large = table()[line, kind, "large"]
-    if large.count(M, N) >= units:
+    if large.tiles_in(M, N) >= units:
         return "large", large
     return "small", table()[line, kind, "small"]
 
@@ -105,7 +105,7 @@ def choose_split(
             each = -(-steps // splits)
             if -(-steps // each) != splits:
                 continue  # the last piece would be empty
-            rounds = -(-tile.count(M, N) * splits // units)
+            rounds = -(-tile.tiles_in(M, N) * splits // units)
             # Two steps more: a block fills its stages, and its results leave it.
             flops = rounds * (each + 2) * 2 * tile.BM * tile.BN * tile.BK * units * slowness
             cost = flops * BYTES_PER_FLOP + 4 * M * N * (2 if splits == 1 else 2 * splits + 2)
