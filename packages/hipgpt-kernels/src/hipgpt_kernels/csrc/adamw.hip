@@ -31,7 +31,7 @@ void gradient_norm_partials(const float* gradients,  // (n,)
   for (; k + (UNROLL - 1) * threads < packs; k += UNROLL * threads) {
     Pack<float, N> g[UNROLL];
 #pragma unroll
-    for (int u = 0; u < UNROLL; u++) g[u] = load_pack<N>(body + (k + u * threads) * N);
+    for (int u = 0; u < UNROLL; u++) g[u] = load<N>(body + (k + u * threads) * N);
 #pragma unroll
     for (int u = 0; u < UNROLL; u++) {
 #pragma unroll
@@ -39,7 +39,7 @@ void gradient_norm_partials(const float* gradients,  // (n,)
     }
   }
   for (; k < packs; k += threads) {
-    const auto g = load_pack<N>(body + k * N);
+    const auto g = load<N>(body + k * N);
 #pragma unroll
     for (int i = 0; i < N; i++) total += static_cast<double>(g[i]) * g[i];
   }

@@ -53,7 +53,7 @@ DEVICE Softmax softmax(const Row<T>& row) {
   Softmax mine{LOWEST, 0.0f};
 #pragma unroll 2
   for (int k = thread_index(); k < row.packs; k += THREADS) {
-    const auto x = to_float(load_pack<N>(row.body() + static_cast<i64>(k) * N));
+    const auto x = to_float(load<N>(row.body() + static_cast<i64>(k) * N));
     float most = mine.most;
 #pragma unroll
     for (int i = 0; i < N; i++) most = fmaxf(most, x[i]);

@@ -158,7 +158,7 @@ DEVICE void backward_row(const T* dout,      // (M, E)
     const int column = (k * ROW_THREADS + thread_index()) * N;
     w[k] = Pack<T, N>{};
     sum_weight[k] = sum_bias[k] = Pack<float, N>{};
-    if (column < E) w[k] = load_pack<N>(weight + column);
+    if (column < E) w[k] = load<N>(weight + column);
   }
   for (i64 row = block_index(); row < M; row += blocks) {
     Pack<T, N> d[PARTS], value[PARTS], old[PARTS];

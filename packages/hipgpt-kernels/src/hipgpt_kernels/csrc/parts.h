@@ -10,19 +10,10 @@ the end of the row are never touched, and reads give 0 for them.
 
 #include "device.h"
 
-// `load`, whose one access nvcc splits into single bytes: it sees a copy from memory of unknown
-// alignment unless the 16 bytes stand in a variable first.
-template <int N, typename T>
-DEVICE Pack<T, N> load_pack(const T* source) {
-  using Raw = typename RawBytes<sizeof(T) * N>::type;
-  const Raw raw = *reinterpret_cast<const Raw*>(source);
-  return bit_cast<Pack<T, N>>(raw);
-}
-
 // Values 0 … min(N, count) − 1 from source.
 template <int N, typename T>
 DEVICE Pack<T, N> load_part(const T* source, i64 count, bool vector) {
-  if (vector) return load_pack<N>(source);
+  if (vector) return load<N>(source);
   Pack<T, N> part;
 #pragma unroll
   for (int i = 0; i < N; i++) part[i] = i < count ? source[i] : T{};
