@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from functools import cached_property
 
 import numpy as np
 
@@ -122,6 +123,11 @@ class TokenData:
 
     def fingerprint(self) -> dict[str, int]:
         """What a checkpoint remembers of the data: sizes, and the CRC-32 of all ids as uint32."""
+        return dict(self._fingerprint)
+
+    @cached_property
+    def _fingerprint(self) -> dict[str, int]:
+        """Read once: the whole corpus goes through it, and every checkpoint asks for it."""
         crc = 0
         for start in range(0, len(self.tokens), _IDS_AT_ONCE):
             ids = self.tokens[start : start + _IDS_AT_ONCE].astype("<u4")

@@ -7,6 +7,7 @@ worker are on their way, so a text larger than memory stays on the disk.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections import deque
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -78,6 +79,7 @@ def _pool(workers: int, shared: tuple[Callable[..., Any], Any]) -> Pool:
 def _start(shared: tuple[Callable[..., Any], Any]) -> None:
     global _shared  # noqa: PLW0603 - the only way into a worker is a module's variable
     _shared = shared
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
 
 
 def _work(item: Any) -> Any:
