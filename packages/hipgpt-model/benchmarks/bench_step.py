@@ -84,6 +84,10 @@ def torch_step(config: GPTConfig, training: TrainConfig, weights, threads):
     return step
 
 
+PAUSE_S = 0.5
+"""Before each round: the other's threads may still be waiting actively for more work."""
+
+
 def median_ms(functions, steps, clock, rounds=5):
     """Median time of each function, in rounds; the first step of a round is not counted.
 
@@ -93,6 +97,7 @@ def median_ms(functions, steps, clock, rounds=5):
     times = [[] for _ in functions]
     for number in range(rounds + 1):  # round 0 warms up
         for function, taken in zip(functions, times, strict=True):
+            time.sleep(PAUSE_S)
             for step in range(1 + -(-steps // rounds)):
                 began = clock()
                 function()
