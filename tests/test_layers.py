@@ -33,7 +33,8 @@ ALLOWED = {
 # Modules and folders of a package, lowest first.
 ORDER = {
     "hipgpt_kernels": [
-        {"philox", "checks", "backend", "select"},
+        {"philox", "checks", "backend", "select", "reference"},
+        {"reference_random"},
         {"arena"},
         {"cpu"},
         {"native"},
