@@ -19,7 +19,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, TypeAlias
 
 Activation: TypeAlias = Literal["gelu", "relu", "swiglu"]
-Schedule: TypeAlias = Literal["cosine", "linear", "constant"]
+Schedule: TypeAlias = Literal["cosine", "linear", "constant", "wsd"]
 
 LARGEST_SEED = 2**64 - 1
 """Philox has a key of 64 bits."""
@@ -173,7 +173,9 @@ class TrainConfig(_Config):
         learning_rate: the highest, reached after the warm-up.
         min_learning_rate: the lowest, reached at the last step; None: a tenth of `learning_rate`.
         warmup_steps: steps over which the learning rate rises linearly.
-        schedule: how it falls afterwards: "cosine", "linear", or "constant" (not at all).
+        schedule: how it falls afterwards: "cosine", "linear", "constant" (not at all), or "wsd"
+            (warm-up, stable, decay: not at all until the last `decay_steps`).
+        decay_steps: of "wsd": steps over which it falls at the end; None: a fifth of `steps`.
         weight_decay: decoupled decay of matrices; biases and gains are never decayed.
         beta1: decay of AdamW's first moment.
         beta2: decay of AdamW's second moment.
@@ -183,6 +185,10 @@ class TrainConfig(_Config):
         seed: of initialisation, data order and dropout, 0 … 2⁶⁴ − 1.
         eval_every: steps between evaluations; 0: only at the end.
         eval_batches: batches of validation text in one evaluation.
+        patience: evaluations in a row without a lower loss after which a run ends; 0: never.
+        ema: decay of the running average of the weights, in [0, 1); 0: no average is kept.
+        skip_outliers: an update whose gradient norm is above this many times its running mean is
+            skipped; 0: none is. At least 1.
 
     Raises:
         ValueError: a field is out of range; it is named, with what was expected.
@@ -194,6 +200,7 @@ class TrainConfig(_Config):
     min_learning_rate: float | None = None
     warmup_steps: int = 100
     schedule: Schedule = "cosine"
+    decay_steps: int | None = None
     weight_decay: float = 0.1
     beta1: float = 0.9
     beta2: float = 0.95
@@ -203,19 +210,30 @@ class TrainConfig(_Config):
     seed: int = 1337
     eval_every: int = 250
     eval_batches: int = 20
+    patience: int = 0
+    ema: float = 0.0
+    skip_outliers: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "steps", "grad_accum", "eval_batches"):
             self._integer(name, 1)
-        for name in ("warmup_steps", "eval_every"):
+        for name in ("warmup_steps", "eval_every", "patience"):
             self._integer(name, 0)
         self._integer("seed", 0, LARGEST_SEED)
         self._number("learning_rate", 0, math.inf, "(]")
         if self.min_learning_rate is not None:
             self._number("min_learning_rate", 0, self.learning_rate)
-        self._choice("schedule", ("cosine", "linear", "constant"))
+        self._choice("schedule", ("cosine", "linear", "constant", "wsd"))
+        if self.decay_steps is not None:
+            self._integer("decay_steps", 1)
         self._number("weight_decay", 0, math.inf)
         self._number("beta1", 0, 1, "[)")
         self._number("beta2", 0, 1, "[)")
         self._number("epsilon", 0, math.inf, "(]")
         self._number("clip", 0, math.inf)
+        self._number("ema", 0, 1, "[)")
+        self._number("skip_outliers", 0, math.inf)
+        if 0 < self.skip_outliers < 1:
+            raise ValueError(
+                f"skip_outliers must be 0 (off) or a factor of at least 1; got {self.skip_outliers}"
+            )
