@@ -6,6 +6,7 @@
 #include "adamw.h"
 #include "attention.h"
 #include "cross_entropy.h"
+#include "decode.h"
 #include "dropout.h"
 #include "gemm.h"
 #include "layernorm.h"
@@ -202,5 +203,16 @@ EXPORT void hipgpt_attention_backward(int32_t threads, const View* dout, const V
                             out->rows(b, h), lse + unit * T, dq->rows(b, h), dk->rows(b, h),
                             dv->rows(b, h), T, D, scale);
         }
+    });
+}
+
+// One token further for each of `rows` rows; see decode.h.
+EXPORT void hipgpt_decode(int32_t threads, const DecodeModel* model, const int32_t* tokens,
+                          const int32_t* positions, const int32_t* slots, float* logits,
+                          int64_t rows) {
+    static thread_local Scratch scratch;
+    Decode decode(*model, rows, tokens, positions, slots, logits, scratch, threads);
+    together(threads, [&](int i, int n) {
+        decode.run(i, n);
     });
 }

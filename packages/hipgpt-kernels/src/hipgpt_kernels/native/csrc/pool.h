@@ -125,3 +125,19 @@ static void parallel(int threads, int64_t count, int64_t multiple, int64_t effor
     }
     pool.run([](void* context, int i) { (*static_cast<decltype(span)*>(context))(i); }, &span);
 }
+
+// work(i, n) for every i in [0, n), all at the same time: they may wait for each other. n is the number
+// of threads, or 1 where another Python thread has them.
+template <class Work>
+static void together(int threads, Work&& work) {
+    if (threads > 1) {
+        Pool& pool = pool_of(threads);
+        std::unique_lock<std::mutex> mine(pool.busy, std::try_to_lock);
+        if (mine.owns_lock()) {
+            auto one = [&](int i) { work(i, threads); };
+            pool.run([](void* context, int i) { (*static_cast<decltype(one)*>(context))(i); }, &one);
+            return;
+        }
+    }
+    work(0, 1);
+}
