@@ -34,8 +34,8 @@ ALLOWED = {
 ORDER = {
     "hipgpt_kernels": [
         {"philox", "checks", "backend", "select", "reference"},
-        {"reference_random"},
-        {"arena"},
+        {"reference_random", "decoder"},
+        {"arena", "decode_loop"},
         {"cpu"},
         {"native"},
         {"hip"},

@@ -22,12 +22,19 @@ Rules that hold for every op:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hipgpt_kernels.decode_loop import DecodeLoop
+    from hipgpt_kernels.decoder import Decoder
+
 Array: TypeAlias = Any
-Activation: TypeAlias = Literal["gelu", "relu", "swiglu"]
+Activation: TypeAlias = Literal["gelu", "gelu_erf", "relu", "swiglu"]
+Precision: TypeAlias = Literal["float32", "bf16", "fp16"]
 
 
 class Backend(ABC):
@@ -41,6 +48,18 @@ class Backend(ABC):
     """Why "auto" took no GPU; empty where it did, or where a backend was asked for by name."""
 
     # --- memory -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def compute_dtype(self, precision: str) -> Any:
+        """The dtype of activations and weights in a precision: "float32", "bf16" or "fp16".
+
+        Every op that takes float32 arrays takes arrays of this dtype in their place, all of one
+        dtype. These stay float32 in any precision: gradients of parameters, losses, `correct`,
+        statistics (mean, rstd, lse) and what the optimizer works on.
+
+        Raises:
+            ValueError: this backend does not compute in it, or there is no such precision.
+        """
 
     @abstractmethod
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> Array:
@@ -65,6 +84,16 @@ class Backend(ABC):
     @abstractmethod
     def copy(self, destination: Array, source: Array) -> None:
         """destination = source. Either may be a NumPy array; shapes and dtypes must be equal."""
+
+    @abstractmethod
+    def convert(self, x: Array, dtype: Any, *, out: Array | None = None) -> Array:
+        """x in another floating dtype that `compute_dtype` gives, rounded to nearest even.
+
+        Args:
+            x: any shape, contiguous.
+            dtype: of the result.
+            out: the shape of x, of `dtype`, contiguous. Must not overlap x.
+        """
 
     @abstractmethod
     def fill(self, array: Array, value: float) -> None:
@@ -148,8 +177,8 @@ class Backend(ABC):
             x: (*, K).
             weight: (N, K), as in PyTorch: one row an output.
             bias: (N,) or None.
-            activation: None, "gelu" (tanh form), "relu", or "swiglu" (halves the columns, see
-                `activation_forward`).
+            activation: None, "gelu" (tanh form), "gelu_erf", "relu", or "swiglu" (halves the
+                columns, see `activation_forward`).
             preactivation: (*, N), written with x · weightᵀ + bias: what the backward needs. Only
                 with an activation.
             residual: the shape of out, or None. Not together with an activation.
@@ -201,13 +230,14 @@ class Backend(ABC):
         """The activation by itself.
 
         gelu(x) = x/2 · (1 + tanh(√(2/π) · (x + 0.044715·x³)))  (Hendrycks, Gimpel 2016, section 2)
+        gelu_erf(x) = x/2 · (1 + erf(x/√2)) = x · Φ(x)  (the same, equation 1)
         relu(x) = max(x, 0)
         swiglu(x) = g · sigmoid(g) · u with (g, u) the two halves of the last dimension
         (Shazeer 2020, "GLU Variants Improve Transformer", equation 6)
 
         Args:
             x: (*, N).
-            activation: "gelu", "relu" or "swiglu".
+            activation: "gelu", "gelu_erf", "relu" or "swiglu".
             out: (*, N), or (*, N / 2) for "swiglu". May alias x except for "swiglu".
         """
 
@@ -496,3 +526,47 @@ class Backend(ABC):
             position: number of the draw.
             out: (B,) int32.
         """
+
+    # --- generation -----------------------------------------------------------------------------
+    # Not abstract: both exist for every backend, made of the ops above. A backend overrides them
+    # where it can do better.
+
+    def decode_step(
+        self,
+        decoder: Decoder,
+        keys: Sequence[Array],
+        values: Sequence[Array],
+        tokens: Array,
+        positions: Array,
+        *,
+        out: Array | None = None,
+    ) -> Array:
+        """The logits after one more token of each row, all layers in one call.
+
+        Row b reads tokens[b] at positions[b]: its keys and values are written there in every
+        cache, and it attends to positions 0 … positions[b] of its own row. Each row has its own
+        position, so prompts of different lengths go on side by side.
+
+        Args:
+            decoder: the model's weights.
+            keys: L arrays (B, H, S, D), contiguous, one a block; written.
+            values: L arrays (B, H, S, D), likewise.
+            tokens: (B,) int32, each in [0, V).
+            positions: (B,) int32, each in [0, S), or −1 for a row that takes no part: nothing of it
+                is written but its logits, which mean nothing.
+            out: (B, V).
+        """
+        from hipgpt_kernels import decoder as plain
+
+        return plain.decode_step(self, decoder, keys, values, tokens, positions, out=out)
+
+    def decode_loop(
+        self, decoder: Decoder, keys: Sequence[Array], values: Sequence[Array]
+    ) -> DecodeLoop:
+        """A loop that draws token after token of B rows; see `decode_loop.DecodeLoop`.
+
+        It keeps the arrays: this one op is the exception to the rule about references.
+        """
+        from hipgpt_kernels.decode_loop import HostLoop
+
+        return HostLoop(self, decoder, keys, values)
