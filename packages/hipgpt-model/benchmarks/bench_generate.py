@@ -104,13 +104,15 @@ class Transformers:
 
     name = "transformers"
 
-    def __init__(self, parameters: Parameters, threads: int) -> None:
+    def __init__(self, parameters: Parameters | None, threads: int) -> None:
         import torch
         from transformers import GPT2Config, GPT2LMHeadModel
 
         torch.set_num_threads(threads)
         self.torch = torch
         self.model = GPT2LMHeadModel(GPT2Config()).eval()
+        if parameters is None:  # its own random weights
+            return
         state = {}
         for name, array in parameters.items():
             value = torch.from_numpy(array)
