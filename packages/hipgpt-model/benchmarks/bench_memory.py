@@ -6,8 +6,8 @@
 "work" is what of that came after the imports: weights, gradients, moments, activations, scratch.
 "generate" reads a prompt of 512 tokens with GPT-2 124M and writes 32 more.
 
-The odd thing: a peak cannot be taken back, so every measurement is a child process of its own, which
-gets its weights from a seed by itself; PyTorch's child makes them without our help.
+The odd thing: a peak cannot be taken back, so every measurement is a child process of its own that
+makes its own weights; PyTorch's child makes them without our help.
 """
 
 from __future__ import annotations
