@@ -39,6 +39,7 @@ ORDER = {
         {"cpu"},
         {"native"},
         {"hip"},
+        {"ops"},
     ],
     "hipgpt_model": [
         {"config", "random_streams"},

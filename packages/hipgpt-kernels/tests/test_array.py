@@ -25,6 +25,7 @@ class NoStream:
 
     device = DEVICE
     address = 99
+    follows_default = True
 
     def synchronize(self):
         self.waited = True

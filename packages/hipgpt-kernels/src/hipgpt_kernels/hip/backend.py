@@ -67,15 +67,19 @@ class HipBackend(Backend):
 
     Everything is given to one stream and done in order. A backend belongs to one thread at a time.
 
+    Args:
+        index: number of the GPU.
+        stream: another library's stream to work on (its address); None makes one.
+
     Raises:
         UnavailableError: there is no such GPU, or no way to drive it.
     """
 
     name = "hip"
 
-    def __init__(self, index: int = 0) -> None:
+    def __init__(self, index: int = 0, *, stream: int | None = None) -> None:
         self.device = driver.find_device(index)
-        self.stream = driver.Stream(self.device)
+        self.stream = driver.Stream(self.device, stream)
         self.pool = Pool(self.device)
         self.code = CodeObjects(self.device)
         self.function = self.code.function

@@ -279,17 +279,26 @@ class Event:
 class Stream:
     """Work that a device does in order.
 
-    It waits for the legacy default stream and makes that wait for it, which is what PyTorch and
-    CuPy use unless told otherwise: arrays go to and fro without a word about order.
+    One of our own waits for the legacy default stream and makes that wait for it, which is what
+    PyTorch and CuPy use unless told otherwise: arrays go to and fro without a word about order.
+
+    Args:
+        device: whose stream.
+        address: another library's stream (hipStream_t or CUstream as a number) to work on, which
+            must outlive this; 0 is the legacy default stream. None makes a new one.
     """
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, address: int | None = None) -> None:
         device.activate()
         self.device = device
-        self.handle = call("hipStreamCreateWithFlags", int(hip().hipStreamDefault))
-        destroy_with(self, "hipStreamDestroy", self.handle)
+        self.handle: Any = address
+        if address is None:
+            self.handle = call("hipStreamCreateWithFlags", int(hip().hipStreamDefault))
+            destroy_with(self, "hipStreamDestroy", self.handle)
         self.address = int(self.handle)
         """hipStream_t (CUstream) as a number, for other libraries."""
+        self.follows_default = address is None or address == 0
+        """Is it in order with the legacy default stream? Of another library's we cannot know."""
         kinds = hip().hipMemcpyKind
         self._to_device = kinds.hipMemcpyHostToDevice
         self._to_host = kinds.hipMemcpyDeviceToHost

@@ -109,15 +109,27 @@ def dlpack_device(device: Device) -> tuple[int, int]:
     return (CUDA if device.nvidia else ROCM, device.index)
 
 
+def default_number(device: Device) -> int:
+    """What DLPack calls the legacy default stream: 1 on CUDA, where 0 means nothing, 0 on ROCm."""
+    return 1 if device.nvidia else 0
+
+
+def stream_number(stream: Stream) -> int:
+    """What DLPack calls a stream of ours."""
+    return stream.address or default_number(stream.device)
+
+
 def order_after(stream: Stream, consumer: int | None) -> None:
     """Make another library's stream wait for ours.
 
     Args:
         stream: ours.
         consumer: by DLPack's rule: None or 0, 1, 2 are the default streams, −1 asks for nothing,
-            else a stream's address. The default stream waits for ours anyway.
+            else a stream's address.
     """
-    if consumer is None or consumer in (-1, 0, 1) or consumer == stream.address:
+    if consumer == -1 or consumer == stream_number(stream):
+        return
+    if consumer in (None, 0, 1) and stream.follows_default:
         return
     # A stream of the other library: we cannot know how long it lives, so we wait ourselves.
     stream.synchronize()
@@ -188,7 +200,7 @@ def from_dlpack(source: Any, stream: Stream) -> DeviceArray:
             f"{describe(source)} is {place(int(kind), int(number))}, expected an array "
             f"on GPU {stream.device}; copy it there first"
         )
-    consumer = stream.address
+    consumer = stream_number(stream)
     try:
         capsule = source.__dlpack__(stream=consumer, max_version=(1, 0))
     except TypeError:  # before version 1 there was no max_version
@@ -243,7 +255,7 @@ def cuda_array_interface(array: DeviceArray) -> dict[str, Any]:
         "typestr": array.dtype.str,
         "data": (array.pointer, not array.writeable),
         "strides": None if array.contiguous else array.strides,
-        "stream": array.stream.address,
+        "stream": array.stream.address or 1,  # 1: the legacy default stream
     }
 
 
@@ -257,7 +269,8 @@ def from_cuda_array_interface(source: Any, stream: Stream) -> DeviceArray:
     if interface.get("mask") is not None:
         raise TypeError(f"{describe(source)} is masked; expected a plain array")
     producer = interface.get("stream")
-    if producer is not None and producer not in (1, stream.address):
+    default = producer == 1 and stream.follows_default
+    if producer is not None and not default and producer != stream.address:
         stream.device.synchronize()  # its stream may be gone: the address alone is no handle
     dtype = np.dtype(interface["typestr"])
     shape = tuple(int(size) for size in interface["shape"])
