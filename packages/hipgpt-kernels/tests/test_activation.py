@@ -7,7 +7,7 @@ from . import reference
 from .arrays import normal, on_device, result_both_ways
 from .exactness import assert_exact, assert_same_bits
 
-ACTIVATIONS = ["gelu", "relu", "swiglu"]
+ACTIVATIONS = ["gelu", "gelu_erf", "relu", "swiglu"]
 SHAPES = [(1, 2), (3, 10), (2, 5, 66), (64, 256), (1, 50_258), (300, 514)]
 """The last is larger than any block that a pass is cut into; N is even, for swiglu."""
 
@@ -75,7 +75,7 @@ def test_swiglu_of_negative_gates(backend, rng, low):
     assert_exact(backend.to_numpy(dx), reference.activation_backward, dout, x, "swiglu")
 
 
-@pytest.mark.parametrize("activation", ["gelu", "relu"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_erf", "relu"])
 def test_forward_may_alias_x(backend, rng, activation):
     x = normal(rng, 37, 131)
     (array,) = on_device(backend, x)

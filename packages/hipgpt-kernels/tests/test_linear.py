@@ -24,7 +24,7 @@ SHAPES = [
 """Rows, K, N (N even, for swiglu): tiny, odd, one row to a whole vocabulary, aligned, long sums,
 many rows, what nothing divides, three leading dimensions."""
 
-ACTIVATIONS = ["gelu", "relu", "swiglu"]
+ACTIVATIONS = ["gelu", "gelu_erf", "relu", "swiglu"]
 
 
 def columns(N, activation):

@@ -32,7 +32,7 @@ def of_torch(function, *, inputs):
     return formula
 
 
-@pytest.mark.parametrize("activation", [None, "gelu", "relu"])
+@pytest.mark.parametrize("activation", [None, "gelu", "gelu_erf", "relu"])
 def test_linear(backend, rng, activation):
     x, weight, bias, dout = (
         normal(rng, 4, 33, 65),
@@ -57,6 +57,8 @@ def test_linear(backend, rng, activation):
         z = functional.linear(x, weight, bias)
         if activation == "gelu":
             return functional.gelu(z, approximate="tanh")
+        if activation == "gelu_erf":
+            return functional.gelu(z)
         return functional.relu(z) if activation == "relu" else z
 
     ours = tuple(map(backend.to_numpy, (out, dx, dweight, dbias)))
@@ -67,6 +69,7 @@ def test_gelu_and_silu(backend, rng):
     """swiglu is PyTorch's silu of one half times the other."""
     for activation, function in (
         ("gelu", lambda x: functional.gelu(x, approximate="tanh")),
+        ("gelu_erf", functional.gelu),
         ("relu", functional.relu),
         ("swiglu", lambda x: functional.silu(x.chunk(2, dim=-1)[0]) * x.chunk(2, dim=-1)[1]),
     ):

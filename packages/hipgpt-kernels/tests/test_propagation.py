@@ -16,7 +16,7 @@ def nan_rows(backend, array):
     return np.isnan(array.reshape(len(array), -1)).any(axis=1).tolist()
 
 
-@pytest.mark.parametrize("activation", [None, "gelu", "relu", "swiglu"])
+@pytest.mark.parametrize("activation", [None, "gelu", "gelu_erf", "relu", "swiglu"])
 @pytest.mark.parametrize("rows", [3, 20])
 def test_linear_forward(backend, rng, activation, rows):
     x, weight = normal(rng, rows, 37), normal(rng, 40, 37)
@@ -25,7 +25,7 @@ def test_linear_forward(backend, rng, activation, rows):
     assert nan_rows(backend, out) == [row == 1 for row in range(rows)]
 
 
-@pytest.mark.parametrize("activation", ["gelu", "relu", "swiglu"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_erf", "relu", "swiglu"])
 def test_activation_forward(backend, rng, activation):
     x = normal(rng, 4, 40)
     x[1, 3] = x[2, 39] = np.nan
@@ -33,7 +33,7 @@ def test_activation_forward(backend, rng, activation):
     assert nan_rows(backend, out) == [False, True, True, False]
 
 
-@pytest.mark.parametrize("activation", ["gelu", "relu", "swiglu"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_erf", "relu", "swiglu"])
 def test_activation_backward_of_a_nan_gradient(backend, rng, activation):
     x = np.abs(normal(rng, 4, 40))
     dout = normal(rng, 4, 20 if activation == "swiglu" else 40)

@@ -182,7 +182,7 @@ def test_embedding_backward(rng, draw, B, T, V, S, E):
     assert_gradient(dposition_table, loss, position_table)
 
 
-@pytest.mark.parametrize("activation", ["gelu", "relu", "swiglu"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_erf", "relu", "swiglu"])
 @pytest.mark.parametrize("shape", [(3, 6), (1, 2), (2, 1, 4)])
 def test_activation_backward(draw, activation, shape):
     x = away_from_zero(draw(*shape))
@@ -207,7 +207,7 @@ def test_linear_backward(draw, rows, K, N):
     assert_gradient(dbias, loss, bias)
 
 
-@pytest.mark.parametrize("activation", ["gelu", "relu", "swiglu"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_erf", "relu", "swiglu"])
 def test_linear_backward_through_an_activation(draw, activation):
     """out = f(z) · weightᵀ: the gradient of z comes out of one op."""
     z = away_from_zero(draw(3, 8))

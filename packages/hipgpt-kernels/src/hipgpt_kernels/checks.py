@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from hipgpt_kernels.backend import Array
 
 FLOAT32 = np.dtype(np.float32)
-ACTIVATIONS = ("gelu", "relu", "swiglu")
+PRECISIONS = ("float32", "bf16", "fp16")
+ACTIVATIONS = ("gelu", "gelu_erf", "relu", "swiglu")
 
 
 # --- arrays -----------------------------------------------------------------------------------
@@ -128,6 +129,12 @@ def word64(op: str, **numbers: int) -> None:
     for name, value in numbers.items():
         if not 0 <= value < 2**64:
             raise ValueError(f"{op}: {name} is {value}, expected a number in [0, 2⁶⁴)")
+
+
+def precision(name: str) -> None:
+    """Refuse what no backend computes in; the names are `backend.Precision`'s."""
+    if name not in PRECISIONS:
+        raise ValueError(f"precision is {name!r}, expected one of {', '.join(PRECISIONS)}")
 
 
 def activation(op: str, name: str | None, columns: int) -> int:

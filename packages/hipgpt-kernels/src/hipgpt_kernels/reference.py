@@ -71,15 +71,23 @@ def _sigmoid(x: Array) -> Array:
         return 1 / (1 + np.exp(-x))
 
 
+def _erf(x: Array) -> Array:
+    """erf(x), of every element and in its dtype."""
+    return np.vectorize(math.erf, otypes=[np.float64])(x).astype(x.dtype)
+
+
 def activation_forward(x: Array, activation: str) -> Array:
-    """gelu, relu or swiglu.
+    """gelu, gelu_erf, relu or swiglu.
 
     gelu(x) = x/2 · (1 + tanh(√(2/π) · (x + 0.044715·x³)))
+    gelu_erf(x) = x/2 · (1 + erf(x/√2))
     relu(x) = max(x, 0)
     swiglu(x) = g · sigmoid(g) · u, (g, u) the halves of the last dimension
     """
     if activation == "gelu":
         return 0.5 * x * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x * x * x)))
+    if activation == "gelu_erf":
+        return 0.5 * x * (1 + _erf(x / math.sqrt(2)))
     if activation == "relu":
         return np.maximum(x, 0)
     g, u = np.split(x, 2, axis=-1)  # (*, N / 2) each
@@ -90,6 +98,7 @@ def activation_backward(dout: Array, x: Array, activation: str) -> Array:
     """dx = dout · f'(x).
 
     gelu'(x) = (1 + h)/2 + x/2 · (1 − h²) · √(2/π) · (1 + 3 · 0.044715 · x²), h the tanh of gelu
+    gelu_erf'(x) = (1 + erf(x/√2))/2 + x · e^(−x²/2) / √(2π)
     relu'(x) = [x > 0]
     swiglu: dg = dout · u · (s + g · s · (1 − s)), du = dout · g · s, with s = sigmoid(g)
     """
@@ -98,6 +107,9 @@ def activation_backward(dout: Array, x: Array, activation: str) -> Array:
         h = np.tanh(root * (x + 0.044715 * x * x * x))
         slope = root * (1 + 3 * 0.044715 * x * x)
         return dout * (0.5 * (1 + h) + 0.5 * x * (1 - h * h) * slope)
+    if activation == "gelu_erf":
+        density = np.exp(-0.5 * x * x) / math.sqrt(2 * math.pi)
+        return dout * (0.5 * (1 + _erf(x / math.sqrt(2))) + x * density)
     if activation == "relu":
         return dout * (x > 0)
     g, u = np.split(x, 2, axis=-1)

@@ -1,17 +1,18 @@
 /*
-GELU (tanh form), ReLU and SwiGLU by themselves, forward and backward; dx is written, not added to.
+GELU (tanh and erf form), ReLU and SwiGLU by themselves, forward and backward; dx is written, not added to.
 
 The odd thing: tanh is never computed. (1 + tanh u) / 2 = 1 / (1 + e^(−2u)), so gelu(x) = x · σ(2u),
-and all three activations need nothing but one exponential.
+and every activation here needs nothing but one exponential.
 */
 
+#include "normal.h"
 #include "parts.h"
 
 constexpr int THREADS = 256;
 constexpr float GELU_SCALE = 0.7978845608028654f;  // √(2/π)
 constexpr float GELU_CUBIC = 0.044715f;
 
-enum Activation { GELU, RELU, SWIGLU };
+enum Activation { GELU, GELU_ERF, RELU, SWIGLU };
 
 // For x below −88 the exponential is ∞ and the result the right 0.
 DEVICE float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
@@ -24,16 +25,25 @@ DEVICE float gelu_half(float x) {
 template <Activation ACTIVATION>
 DEVICE float forward(float x) {
   if constexpr (ACTIVATION == GELU) return x * gelu_half(x);
+  if constexpr (ACTIVATION == GELU_ERF) {
+    float density;
+    return x * normal_cdf<float>(x, density);
+  }
   return x < 0.0f ? 0.0f : x;  // a NaN stays
 }
 
-// With h = gelu_half: gelu' = h + x · 2h(1 − h) · u'
+// With h = gelu_half: gelu' = h + x · 2h(1 − h) · u'; gelu_erf' = Φ(x) + x · φ(x)
 template <Activation ACTIVATION>
 DEVICE float backward(float dout, float x) {
   if constexpr (ACTIVATION == GELU) {
     const float half = gelu_half(x);
     const float slope = GELU_SCALE + 3.0f * GELU_SCALE * GELU_CUBIC * x * x;
     return dout * (half + 2.0f * x * half * (1.0f - half) * slope);
+  }
+  if constexpr (ACTIVATION == GELU_ERF) {
+    float density;
+    const float cdf = normal_cdf<float>(x, density);
+    return dout * (cdf + x * density);
   }
   return dout * (x > 0.0f ? 1.0f : 0.0f);  // a NaN of dout shows, as on the CPU
 }
@@ -126,6 +136,9 @@ DEVICE void swiglu_backward(const T* dout, const T* x, T* dx, int columns) {
   KERNEL(THREADS) void gelu_forward_##T(const T* x, T* out, i64 n) {                           \
     activation_forward<GELU>(x, out, n);                                                       \
   }                                                                                            \
+  KERNEL(THREADS) void gelu_erf_forward_##T(const T* x, T* out, i64 n) {                       \
+    activation_forward<GELU_ERF>(x, out, n);                                                   \
+  }                                                                                            \
   KERNEL(THREADS) void relu_forward_##T(const T* x, T* out, i64 n) {                           \
     activation_forward<RELU>(x, out, n);                                                       \
   }                                                                                            \
@@ -134,6 +147,9 @@ DEVICE void swiglu_backward(const T* dout, const T* x, T* dx, int columns) {
   }                                                                                            \
   KERNEL(THREADS) void gelu_backward_##T(const T* dout, const T* x, T* dx, i64 n) {            \
     activation_backward<GELU>(dout, x, dx, n);                                                 \
+  }                                                                                            \
+  KERNEL(THREADS) void gelu_erf_backward_##T(const T* dout, const T* x, T* dx, i64 n) {        \
+    activation_backward<GELU_ERF>(dout, x, dx, n);                                             \
   }                                                                                            \
   KERNEL(THREADS) void relu_backward_##T(const T* dout, const T* x, T* dx, i64 n) {            \
     activation_backward<RELU>(dout, x, dx, n);                                                 \

@@ -7,9 +7,9 @@ results, and a kernel less is compiled for each.
 
 #pragma once
 
-#include "device.h"
+#include "normal.h"
 
-enum LinearActivation { LINEAR_NONE, LINEAR_GELU, LINEAR_RELU };
+enum LinearActivation { LINEAR_NONE, LINEAR_GELU, LINEAR_RELU, LINEAR_GELU_ERF };
 
 constexpr float GELU_SCALE = 0.7978845608028654f;  // √(2/π)
 constexpr float GELU_CUBIC = 0.044715f;
@@ -29,11 +29,15 @@ template <typename T>
 DEVICE float activate(float x, int activation) {
   if (activation == LINEAR_GELU) return x * gelu_half<T>(x);
   if (activation == LINEAR_RELU) return x < 0.0f ? 0.0f : x;  // a NaN stays
+  if (activation == LINEAR_GELU_ERF) {
+    float density;
+    return x * normal_cdf<T>(x, density);
+  }
   return x;
 }
 
 // gelu' = h + 2x·h(1 − h)·u', h = σ(2u). Beyond ±20 h is 0 or 1 to every digit; the clamp keeps x²
-// from becoming infinite there.
+// from becoming infinite there. gelu_erf' = Φ(x) + x·φ(x).
 template <typename T>
 DEVICE float slope(float x, int activation) {
   if (activation == LINEAR_GELU) {
@@ -43,5 +47,10 @@ DEVICE float slope(float x, int activation) {
     return half + 2.0f * x * half * (1.0f - half) * inner;
   }
   if (activation == LINEAR_RELU) return x > 0.0f ? 1.0f : 0.0f;
+  if (activation == LINEAR_GELU_ERF) {
+    float density;
+    const float cdf = normal_cdf<T>(x, density);
+    return cdf + x * density;
+  }
   return 1.0f;
 }

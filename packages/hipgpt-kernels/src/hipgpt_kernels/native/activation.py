@@ -1,4 +1,4 @@
-"""GELU, ReLU and SwiGLU by the compiled library."""
+"""GELU in its two forms, ReLU and SwiGLU by the compiled library."""
 
 from __future__ import annotations
 

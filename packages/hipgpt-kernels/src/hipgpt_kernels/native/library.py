@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-KINDS = {None: 0, "gelu": 1, "relu": 2, "swiglu": 3}
+KINDS = {None: 0, "gelu": 1, "relu": 2, "swiglu": 3, "gelu_erf": 4}
 """The numbers of `Activation` in csrc/activation.h."""
 
 

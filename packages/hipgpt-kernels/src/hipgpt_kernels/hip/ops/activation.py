@@ -1,4 +1,4 @@
-"""GELU, ReLU and SwiGLU by themselves."""
+"""GELU in its two forms, ReLU and SwiGLU by themselves."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ PACK_BYTES = 16
 
 FORWARD = {
     "gelu": Kernel("activation", "gelu_forward", POINTER, POINTER, LONG),
+    "gelu_erf": Kernel("activation", "gelu_erf_forward", POINTER, POINTER, LONG),
     "relu": Kernel("activation", "relu_forward", POINTER, POINTER, LONG),
     "swiglu": Kernel("activation", "swiglu_forward", POINTER, POINTER, INT),
 }
 BACKWARD = {
     "gelu": Kernel("activation", "gelu_backward", *[POINTER] * 3, LONG),
+    "gelu_erf": Kernel("activation", "gelu_erf_backward", *[POINTER] * 3, LONG),
     "relu": Kernel("activation", "relu_backward", *[POINTER] * 3, LONG),
     "swiglu": Kernel("activation", "swiglu_backward", *[POINTER] * 3, INT),
 }

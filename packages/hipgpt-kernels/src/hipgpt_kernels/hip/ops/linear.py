@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hipgpt_kernels.hip.array import DeviceArray
     from hipgpt_kernels.hip.backend import HipBackend
 
-NUMBERS: dict[str | None, int] = {None: 0, "gelu": 1, "relu": 2, "swiglu": 0}
+NUMBERS: dict[str | None, int] = {None: 0, "gelu": 1, "relu": 2, "swiglu": 0, "gelu_erf": 3}
 """What linear_activation.h calls them; swiglu is not done by a product."""
 
 FORWARD = Kernel("linear", "linear_forward", *[POINTER] * 7, *[INT] * 4)
