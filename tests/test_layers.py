@@ -43,7 +43,10 @@ ORDER = {
     ],
     "hipgpt_model": [
         {"config", "random_streams"},
+        {"data_shard"},
+        {"data_manifest"},
         {"schedule", "parameters", "data"},
+        {"data_feed", "data_folder"},
         {"layers", "optim"},
         {"head"},
         {"gpt"},

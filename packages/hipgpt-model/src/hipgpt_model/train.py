@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from hipgpt_model.checkpoint import CheckpointError, TrainingState, load_parameters
+from hipgpt_model.checkpoint import CheckpointError, TrainingState, load_training
+from hipgpt_model.checkpoint_header import STEP_CONTROL_SIZE
+from hipgpt_model.ema import WeightAverage
+from hipgpt_model.data_feed import Feed
 from hipgpt_model.evaluate import EvalReport
 from hipgpt_model.gpt import GPT
 from hipgpt_model.optim import AdamW
@@ -23,7 +27,7 @@ from hipgpt_model.schedule import learning_rate
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from hipgpt_kernels.backend import Array, Backend
     from hipgpt_model.config import GPTConfig, TrainConfig
@@ -62,6 +66,10 @@ class StepReport:
     tokens_per_s: float
 
 
+class _PausedError(Exception):
+    """Between two passes of a step, `Trainer.should_pause` asked for an end."""
+
+
 class Trainer:
     """Trains a model on tokens.
 
@@ -75,8 +83,12 @@ class Trainer:
 
     Attributes:
         model: the model in training.
+        average: the running average of its weights; None where config.ema is 0.
         step: optimizer steps done.
+        micro_steps: passes of the next step that are done; 0 but after a pause.
         data_position: windows of training text consumed.
+        should_pause: asked between the passes of a step; where it says so, `run` ends there, and
+            the gradients so far are part of the state.
 
     Raises:
         ValueError: data, configuration and parameters do not fit each other.
@@ -101,12 +113,17 @@ class Trainer:
             raise ValueError(f"report_every must be at least 1; got {report_every}")
         data.check_ids(model_config.vocab_size)
         if parameters is None:
-            parameters = Parameters(model_config, backend, training=True)
+            parameters = Parameters(model_config, backend, training=True, dtype=train_config.dtype)
             parameters.initialize(train_config.seed)
         if not parameters.training:
             raise ValueError(
                 "these parameters were made for inference and have no gradients; "
                 "make or load them with training=True"
+            )
+        if parameters.dtype != train_config.dtype:
+            raise ValueError(
+                f"these parameters are for {parameters.dtype}, but the run is to train in "
+                f"{train_config.dtype}: make or load them with dtype={train_config.dtype!r}"
             )
         self.config = train_config
         self.data = data
@@ -114,12 +131,14 @@ class Trainer:
         self.report_every = report_every
         self.model = GPT(model_config, backend, parameters)
         self.optimizer = AdamW(parameters, train_config)
+        self.average = WeightAverage(parameters, train_config.ema) if train_config.ema else None
+        self.should_pause: Callable[[], bool] = lambda: False
         self.step = 0
+        self.micro_steps = 0
         self.data_position = 0
 
         B, T = train_config.batch_size, data.T
-        self._tokens = backend.from_numpy(data.tokens, copy=False)  # (N,)
-        self._starts = backend.empty((B,), np.int64)
+        self._feed = Feed(data, backend, B)
         self._inputs = backend.empty((B, T), np.int32)
         self._targets = backend.empty((B, T), np.int32)
         self._losses = backend.empty((train_config.grad_accum, B * T))  # of one whole step
@@ -144,8 +163,13 @@ class Trainer:
             The gradient's norm, on the device; the losses stay there too.
         """
         self._refuse_half_a_step()
-        self._in_step = True
-        for micro_step in range(self.config.grad_accum):
+        for micro_step in range(self.micro_steps, self.config.grad_accum):
+            if micro_step and self.should_pause():
+                if not count_correct:
+                    self.backend.fill(self._correct, math.nan)  # was not counted so far
+                self._in_step = False
+                raise _PausedError
+            self._in_step = True
             self._next_batch()
             self.model.forward_backward(
                 self._inputs,
@@ -157,22 +181,27 @@ class Trainer:
                 stream=self.data_position,
             )
             self.data_position += self.config.batch_size
+            self.micro_steps = micro_step + 1
 
         norm = self.optimizer.step(learning_rate(self.step, self.config), self.step + 1)
         self.step += 1
+        self.micro_steps = 0
+        if self.average is not None:
+            self.average.update(self.step)
         self._in_step = False
         return norm
 
     def _next_batch(self) -> None:
         """Fill inputs and targets (B, T) with the windows at the present data position."""
         starts = self.data.train_batch(self.data_position, self.config.batch_size, self.config.seed)
-        self.backend.copy(self._starts, starts)
-        self.backend.gather_batch(self._tokens, self._starts, self._inputs, self._targets)
+        self._feed.fill(starts, self._inputs, self._targets)
 
     # --- the run ------------------------------------------------------------------------------
 
     def run(self, steps: int | None = None) -> Iterator[StepReport]:
         """Train until config.steps are done, or only so many steps more; one report a step.
+
+        It ends sooner where `should_pause` says so in the middle of a step.
 
         Raises:
             FloatingPointError: as `step_report`.
@@ -181,7 +210,11 @@ class Trainer:
         if steps is not None:
             last = min(self.step + steps, last)
         while self.step < last:
-            yield self.step_report()
+            try:
+                report = self.step_report()
+            except _PausedError:
+                return
+            yield report
 
     def step_report(self) -> StepReport:
         """Do one optimizer step and report on it.
@@ -247,8 +280,19 @@ class Trainer:
         every = self.config.eval_every
         return self.step == self.config.steps or (every > 0 and self.step % every == 0)
 
+    def averaged(self) -> AbstractContextManager[None]:
+        """Inside, the model has its running average for weights, where one is kept."""
+        return nullcontext() if self.average is None else self.average.in_use()
+
     def evaluate(self) -> EvalReport:
-        """Figures on up to config.eval_batches batches of validation text, always the same ones."""
+        """Figures on up to config.eval_batches batches of validation text, always the same ones.
+
+        They are those of the running average of the weights, where one is kept.
+        """
+        with self.averaged():
+            return self._evaluate()
+
+    def _evaluate(self) -> EvalReport:
         loss = correct = 0.0
         tokens = 0
         for starts in self.data.validation_batches(
@@ -259,8 +303,7 @@ class Trainer:
             count = rows * self.data.T
             losses = self._losses[0][:count]
             hits = self._correct[0][:count]
-            self.backend.copy(self._starts[:rows], starts)
-            self.backend.gather_batch(self._tokens, self._starts[:rows], inputs, targets)
+            self._feed.fill(starts, inputs, targets)
             self.model.loss(inputs, targets, losses=losses, correct=hits)
             loss += self.backend.mean(losses) * count
             correct += self.backend.mean(hits) * count
@@ -282,6 +325,11 @@ class Trainer:
             step=self.step,
             data_position=self.data_position,
             data=self.data.fingerprint(),
+            control=np.zeros(STEP_CONTROL_SIZE, np.float32),
+            ema=None if self.average is None else self.average.values,
+            micro_steps=self.micro_steps,
+            losses=self._losses[: self.micro_steps] if self.micro_steps else None,
+            correct=self._correct[: self.micro_steps] if self.micro_steps else None,
         )
 
     def _refuse_half_a_step(self) -> None:
@@ -317,12 +365,7 @@ class Trainer:
             CheckpointError: the file is no usable training checkpoint, or belongs to other data.
             OSError: the file could not be read.
         """
-        header, parameters = load_parameters(path, backend, training=True, tokenizer=tokenizer)
-        if header.training is None or header.kind != "training":
-            raise CheckpointError(
-                f"{path}: holds the weights only, no run to continue: "
-                "start a new run from it with Trainer(parameters=...)"
-            )
+        header, state = load_training(path, backend, tokenizer=tokenizer)
         if header.data != data.fingerprint():
             raise CheckpointError(
                 f"{path}: its run trained on other data ({_describe(header.data)}) than given "
@@ -331,18 +374,24 @@ class Trainer:
             )
         trainer = cls(
             header.model,
-            train_config or header.training,
+            train_config or state.config,
             data,
             backend,
-            parameters,
+            state.parameters,
             report_every=report_every,
         )
-        trainer.step = header.step
-        trainer.data_position = header.data_position
+        trainer.step = state.step
+        trainer.data_position = state.data_position
+        trainer.micro_steps = state.micro_steps
+        if trainer.average is not None and state.ema is not None:
+            trainer.average.values = state.ema
+        if state.micro_steps:
+            backend.copy(trainer._losses[: state.micro_steps], state.losses)
+            backend.copy(trainer._correct[: state.micro_steps], state.correct)
         return trainer
 
 
-def _describe(data: dict[str, int] | None) -> str:
+def _describe(data: Mapping[str, int | str] | None) -> str:
     """A data fingerprint in words.
 
     Example:
