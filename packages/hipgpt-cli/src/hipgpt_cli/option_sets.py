@@ -115,7 +115,7 @@ def model_size_options() -> Callable[[Decorated], Decorated]:
                help="H: attention heads in a block."),
         option("--ff", "ff_dim", type=Integer(1), default=GPTConfig.ff_dim, group=group,
                help="F: numbers inside a feed-forward layer."),
-        option("--activation", type=click.Choice(["gelu", "relu", "swiglu"]),
+        option("--activation", type=click.Choice(["gelu", "gelu_erf", "relu", "swiglu"]),
                default=GPTConfig.activation, group=group,
                help="Function inside the feed-forward layer."),
         option("--tied/--no-tied", default=GPTConfig.tied, group=group,
@@ -179,6 +179,12 @@ def training_options() -> Callable[[Decorated], Decorated]:
                     "and say so; 0 is off."),
         option("--seed", type=Integer(0, 2**64 - 1), default=TrainConfig.seed, group=group,
                help="Decides initial weights, order of the text and dropout."),
+        option("--dtype", type=click.Choice(["float32", "bf16", "fp16"]),
+               default=TrainConfig.dtype, group=group,
+               help="What a GPU computes in; the optimizer keeps float32 weights in any case."),
+        option("--checkpoint-activations/--no-checkpoint-activations",
+               default=TrainConfig.checkpoint_activations, group=group,
+               help="Compute activations anew in the backward: less memory, a third more work."),
     )  # fmt: skip
 
 

@@ -65,6 +65,7 @@ def _new(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
     model = options.make_config(ctx, GPTConfig, params)
     training = options.make_config(ctx, TrainConfig, params)
     backend = _open_device(params)
+    _check_precision(backend, training)
     _check_memory(backend, model, training)
 
     from hipgpt_cli.prepare import prepared
@@ -96,6 +97,7 @@ def _resumed(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
 
     start = find_start(ctx, params)
     backend = _open_device(params)
+    _check_precision(backend, start.training)
     _check_memory(backend, start.header.model, start.training)
     found = set_up(ctx, params, start)
     with dropped_on_error(found.run):
@@ -137,6 +139,18 @@ def _open_device(params: dict[str, Any]) -> Backend:
     backend = device.open_device(params["device"], params["threads"])
     say.fact("Device", device.describe(backend, params["device"]))
     return backend
+
+
+def _check_precision(backend: Backend, training: TrainConfig) -> None:
+    """Refuse a --dtype that the device does not compute in.
+
+    Raises:
+        UserError: it does not.
+    """
+    try:
+        backend.compute_dtype(training.dtype)
+    except ValueError as error:
+        raise UserError(f"--dtype {training.dtype} cannot be used here: {error}") from error
 
 
 def _check_memory(backend: Backend, model: GPTConfig, training: TrainConfig) -> None:

@@ -18,7 +18,8 @@ import math
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self, TypeAlias
 
-Activation: TypeAlias = Literal["gelu", "relu", "swiglu"]
+Precision: TypeAlias = Literal["float32", "bf16", "fp16"]
+Activation: TypeAlias = Literal["gelu", "gelu_erf", "relu", "swiglu"]
 Schedule: TypeAlias = Literal["cosine", "linear", "constant", "wsd"]
 
 LARGEST_SEED = 2**64 - 1
@@ -92,7 +93,8 @@ class GPTConfig(_Config):
         num_layers: L, how many blocks.
         num_heads: H; must divide E.
         ff_dim: F, the width inside a feed-forward layer.
-        activation: of the feed-forward layer: "gelu" (tanh form, as GPT-2), "relu" or "swiglu".
+        activation: of the feed-forward layer: "gelu" (tanh form, as GPT-2), "gelu_erf" (with the
+            error function, as some of its descendants), "relu" or "swiglu".
         tied: the output matrix is the token embedding (Press and Wolf 2017), as in GPT-2.
         output_bias: the logits have a bias.
         final_norm: a LayerNorm stands before the output, as in GPT-2.
@@ -120,7 +122,7 @@ class GPTConfig(_Config):
     def __post_init__(self) -> None:
         for name in ("vocab_size", "max_seq_len", "embed_dim", "num_layers", "num_heads", "ff_dim"):
             self._integer(name, 1, 2**31 - 1)
-        self._choice("activation", ("gelu", "relu", "swiglu"))
+        self._choice("activation", ("gelu", "gelu_erf", "relu", "swiglu"))
         for name in ("tied", "output_bias", "final_norm"):
             self._boolean(name)
         self._number("dropout", 0, 1, "[)")
@@ -189,6 +191,10 @@ class TrainConfig(_Config):
         ema: decay of the running average of the weights, in [0, 1); 0: no average is kept.
         skip_outliers: an update whose gradient norm is above this many times its running mean is
             skipped; 0: none is. At least 1.
+        dtype: what is computed in: "float32", "bf16" or "fp16". The optimizer works on float32
+            weights in any case; "fp16" scales the loss so that small gradients are not lost.
+        checkpoint_activations: keep one activation a block and compute the others anew in the
+            backward: less memory for a third more arithmetic, and the same bits.
 
     Raises:
         ValueError: a field is out of range; it is named, with what was expected.
@@ -213,6 +219,8 @@ class TrainConfig(_Config):
     patience: int = 0
     ema: float = 0.0
     skip_outliers: float = 0.0
+    dtype: Precision = "float32"
+    checkpoint_activations: bool = False
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "steps", "grad_accum", "eval_batches"):
@@ -231,6 +239,8 @@ class TrainConfig(_Config):
         self._number("beta2", 0, 1, "[)")
         self._number("epsilon", 0, math.inf, "(]")
         self._number("clip", 0, math.inf)
+        self._choice("dtype", ("float32", "bf16", "fp16"))
+        self._boolean("checkpoint_activations")
         self._number("ema", 0, 1, "[)")
         self._number("skip_outliers", 0, math.inf)
         if 0 < self.skip_outliers < 1:

@@ -7,7 +7,7 @@ what a call leaves there is valid only until the model's next call.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -36,10 +36,12 @@ class KVCache:
         capacity: S.
     """
 
-    def __init__(self, config: GPTConfig, backend: Backend, B: int) -> None:
+    def __init__(
+        self, config: GPTConfig, backend: Backend, B: int, dtype: Any = np.float32
+    ) -> None:
         shape = (B, config.num_heads, config.max_seq_len, config.head_dim)
-        self.keys = [backend.empty(shape) for _ in range(config.num_layers)]
-        self.values = [backend.empty(shape) for _ in range(config.num_layers)]
+        self.keys = [backend.empty(shape, dtype) for _ in range(config.num_layers)]
+        self.values = [backend.empty(shape, dtype) for _ in range(config.num_layers)]
         self.length = 0
         self.capacity = config.max_seq_len
 
@@ -72,19 +74,23 @@ class GPT:
         self.config = config
         self.backend = backend
         self.parameters = parameters
+        self.dtype = parameters.compute_dtype
         self.arena = Arena(backend)
         self.embedding = Embedding(backend, parameters)
         self.blocks = [Block(config, backend, parameters, i) for i in range(config.num_layers)]
         self.head = Head(config, backend, parameters, logits_bytes)
 
     def logits(self, tokens: Array) -> Array:
-        """tokens (B, T) int32 → logits (B, T, V), new memory. Nothing is dropped out.
+        """tokens (B, T) int32 → logits (B, T, V), new memory, in the parameters' dtype.
+
+        Nothing is dropped out.
 
         Raises:
             ValueError: T is more than S, or an id is outside the vocabulary.
         """
         x = self._infer(tokens)  # (B, T, E)
-        return self.head.logits(x, out=self.backend.empty((*tokens.shape, self.config.vocab_size)))
+        shape = (*tokens.shape, self.config.vocab_size)
+        return self.head.logits(x, out=self.backend.empty(shape, self.dtype))
 
     def loss(
         self,
@@ -156,7 +162,7 @@ class GPT:
 
     def new_cache(self, B: int) -> KVCache:
         """An empty cache for B rows."""
-        return KVCache(self.config, self.backend, B)
+        return KVCache(self.config, self.backend, B, self.dtype)
 
     def forward_cached(self, tokens: Array, cache: KVCache) -> Array:
         """Read tokens that continue those in the cache.
@@ -184,10 +190,10 @@ class GPT:
             block.infer(x, arena, (keys, values, cache.length))
         cache.length += T
 
-        last = arena.empty((B, self.config.embed_dim))
+        last = arena.empty((B, self.config.embed_dim), self.dtype)
         for b in range(B):
             self.backend.copy(last[b], x[b, T - 1])
-        return self.head.logits(last, out=arena.empty((B, self.config.vocab_size)))
+        return self.head.logits(last, out=arena.empty((B, self.config.vocab_size), self.dtype))
 
     def _infer(self, tokens: Array) -> Array:
         """tokens (B, T) → the residual stream after the last block (B, T, E), in the arena."""

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from hipgpt_model.layers import LayerNorm, Linear
 
 if TYPE_CHECKING:
@@ -100,28 +98,28 @@ class Head:
         dnormed = normed  # row by row, the inputs became their gradients
         if self.norm is None or statistics is None:
             return dnormed
-        dx = arena.empty(x.shape)
+        dx = arena.empty(x.shape, x.dtype)
         self.backend.fill(dx, 0.0)
         self.norm.backward(dnormed, x, statistics, dx)
         return dx
 
     def _chunks(self, rows: int, arena: Arena) -> Iterator[tuple[slice, Array]]:
         """Slices of about equal length that cover all rows, each with (m, V) memory for logits."""
-        vocab_size = self.output.weight.shape[0]
-        size = rows_per_chunk(rows, vocab_size, self.logits_bytes)
-        memory = arena.empty((size, vocab_size))
+        vocab_size, dtype = self.output.weight.shape[0], self.output.weight.dtype
+        size = rows_per_chunk(rows, vocab_size, self.logits_bytes, dtype.itemsize)
+        memory = arena.empty((size, vocab_size), dtype)
         for start in range(0, rows, size):
             stop = min(start + size, rows)
             yield slice(start, stop), memory[: stop - start]
 
 
-def rows_per_chunk(rows: int, vocab_size: int, logits_bytes: int) -> int:
+def rows_per_chunk(rows: int, vocab_size: int, logits_bytes: int, itemsize: int = 4) -> int:
     """The longest of about equal chunks of rows whose logits fit in so many bytes; at least 1.
 
     Example:
         >>> rows_per_chunk(1000, 256, 300 * 256 * 4)  # four chunks of 250, not 300 300 300 100
         250
     """
-    most = max(logits_bytes // (vocab_size * np.dtype(np.float32).itemsize), 1)
+    most = max(logits_bytes // (vocab_size * itemsize), 1)
     chunks = -(-rows // most)
     return -(-rows // chunks)

@@ -75,7 +75,7 @@ class LayerNorm:
             self.weight,
             self.bias,
             epsilon=self.epsilon,
-            out=arena.empty(x.shape),
+            out=arena.empty(x.shape, x.dtype),
             mean=statistics.mean,
             rstd=statistics.rstd,
         )
@@ -137,7 +137,7 @@ class Embedding:
             self.tokens,
             self.positions,
             position=position,
-            out=arena.empty((*tokens.shape, self.tokens.shape[1])),
+            out=arena.empty((*tokens.shape, self.tokens.shape[1]), self.tokens.dtype),
         )
         return x if dropout is None else dropout(x, 0, out=x)
 
@@ -191,8 +191,8 @@ class Block:
 
         # (B, T, E) -> norm (B, T, E) -> qkv (B, T, 3E) -> attention (B, T, E) -> + x (B, T, E)
         norm1, statistics1 = self.norm1.forward(x, arena)
-        qkv = self.qkv.forward(norm1, out=arena.empty((B, T, 3 * E)))
-        attention = arena.empty((B, T, E))
+        qkv = self.qkv.forward(norm1, out=arena.empty((B, T, 3 * E), x.dtype))
+        attention = arena.empty((B, T, E), x.dtype)
         lse = arena.empty((B, self.config.num_heads, T))
         self.backend.attention_forward(*self._heads(qkv), out=self._head(attention), lse=lse)
         x2 = self._add_branch(
@@ -201,12 +201,12 @@ class Block:
 
         # (B, T, E) -> norm (B, T, E) -> up (B, T, F) -> activation -> down, + x2 (B, T, E)
         norm2, statistics2 = self.norm2.forward(x2, arena)
-        preactivation = arena.empty((B, T, up_width))
+        preactivation = arena.empty((B, T, up_width), x.dtype)
         activation = self.up.forward(
             norm2,
             activation=self.config.activation,
             preactivation=preactivation,
-            out=arena.empty((B, T, self.config.ff_dim)),
+            out=arena.empty((B, T, self.config.ff_dim), x.dtype),
         )
         out = self._add_branch(self.down, activation, x2, arena, dropout, self.feed_forward_dropout)
         return out, BlockCache(
@@ -234,7 +234,7 @@ class Block:
 
         dbranch = self._branch_gradient(dx, arena, dropout, self.attention_dropout)
         dattention = self.attention_output.backward(dbranch, cache.attention, out=cache.norm2)
-        dqkv = arena.empty(cache.qkv.shape)
+        dqkv = arena.empty(cache.qkv.shape, dx.dtype)
         self.backend.attention_backward(
             self._head(dattention),
             *self._heads(cache.qkv),
@@ -258,8 +258,8 @@ class Block:
         """
         mark = arena.mark()
         B, T, E = x.shape
-        norm = self.norm1.infer(x, out=arena.empty((B, T, E)))
-        qkv = self.qkv.forward(norm, out=arena.empty((B, T, 3 * E)))
+        norm = self.norm1.infer(x, out=arena.empty((B, T, E), x.dtype))
+        qkv = self.qkv.forward(norm, out=arena.empty((B, T, 3 * E), x.dtype))
         if cache is None:
             self.backend.attention_forward(*self._heads(qkv), out=self._head(norm))
         else:
@@ -270,7 +270,7 @@ class Block:
         activation = self.up.forward(
             norm,
             activation=self.config.activation,
-            out=arena.empty((B, T, self.config.ff_dim)),
+            out=arena.empty((B, T, self.config.ff_dim), x.dtype),
         )
         self.down.forward(activation, residual=x, out=x)
         arena.release(mark)
@@ -290,7 +290,7 @@ class Block:
         linear: Linear, x: Array, residual: Array, arena: Arena, dropout: Dropout | None, use: int
     ) -> Array:
         """drop(linear(x)) + residual, (B, T, E)."""
-        out = arena.empty(residual.shape)
+        out = arena.empty(residual.shape, residual.dtype)
         if dropout is None:
             return linear.forward(x, residual=residual, out=out)
         return dropout(linear.forward(x, out=out), use, residual=residual, out=out)
@@ -298,4 +298,4 @@ class Block:
     @staticmethod
     def _branch_gradient(dx: Array, arena: Arena, dropout: Dropout | None, use: int) -> Array:
         """The gradient of a branch's end (B, T, E): dx itself, but for dropout."""
-        return dx if dropout is None else dropout(dx, use, out=arena.empty(dx.shape))
+        return dx if dropout is None else dropout(dx, use, out=arena.empty(dx.shape, dx.dtype))

@@ -41,11 +41,14 @@ class AdamW:
             (parameters.decayed, config.weight_decay),
             (parameters.undecayed, 0.0),
         ):
-            backend.adamw_step(
+            low = () if parameters.low is None else (parameters.low[part],)
+            update = backend.adamw_step_low if low else backend.adamw_step  # type: ignore[attr-defined]
+            update(
                 parameters.weights[part],
                 parameters.gradients[part],
                 parameters.m[part],
                 parameters.v[part],
+                *low,
                 learning_rate=learning_rate,
                 beta1=config.beta1,
                 beta2=config.beta2,

@@ -130,26 +130,47 @@ def normal_numbers(seed: int, stream: int, start: int, count: int) -> np.ndarray
 
 
 class Parameters:
-    """A model's parameters in flat float32 buffers, with views by name.
+    """A model's parameters in flat buffers, with views by name.
+
+    In "bf16" and "fp16" the layers read a copy of the weights in that precision, `low`. Training
+    keeps float32 masters beside it, which the optimizer changes, and inference the copy alone.
+
+    Args:
+        config: the model's configuration.
+        backend: where they live.
+        training: whether there are gradients and moments too.
+        dtype: "float32", "bf16" or "fp16": what the layers compute in.
 
     Attributes:
-        config: the model's configuration.
+        config: as given.
+        backend: as given.
+        training: as given.
+        dtype: as given.
+        compute_dtype: the backend's dtype of that name.
         table: one `ParameterSpec` a tensor.
-        training: whether there are gradients and moments too.
-        weights: flat; all tensors, each at a multiple of `ALIGNMENT` elements, padded with zeros.
-        gradients: likewise, their gradients. Training only.
+        weights: flat, float32; all tensors, each at a multiple of `ALIGNMENT` elements, padded with
+            zeros. Not there for inference in low precision.
+        low: the same in `compute_dtype`; None in float32.
+        gradients: flat, float32, their gradients. Training only.
         m: likewise, AdamW's first moments. Training only.
         v: likewise, AdamW's second moments. Training only.
         decayed: the part of each buffer that weight decay applies to.
         undecayed: the rest.
 
     All values are 0 until `initialize`, `load` or a checkpoint sets them.
+
+    Raises:
+        ValueError: the backend does not compute in this dtype.
     """
 
-    def __init__(self, config: GPTConfig, backend: Backend, *, training: bool) -> None:
+    def __init__(
+        self, config: GPTConfig, backend: Backend, *, training: bool, dtype: str = "float32"
+    ) -> None:
         self.config = config
         self.backend = backend
         self.training = training
+        self.dtype = dtype
+        self.compute_dtype = backend.compute_dtype(dtype)
         self.table = parameter_table(config)
         self._specs = {spec.name: spec for spec in self.table}
         self._offsets: dict[str, int] = {}
@@ -164,24 +185,53 @@ class Parameters:
             offset += -(-spec.size // ALIGNMENT) * ALIGNMENT
         self.undecayed = slice(self.decayed.stop, offset)
 
-        buffers = 4 if training else 1
-        self.weights, *others = (backend.zeros((offset,)) for _ in range(buffers))
-        self._others: list[Array] = others
+        self.size = offset
+        """Elements of each buffer."""
+        self.low: Array | None = None
+        if dtype != "float32":
+            self.low = backend.zeros((offset,), self.compute_dtype)
+        buffers = 4 if training else 1 if self.low is None else 0
+        self._buffers: list[Array] = [backend.zeros((offset,)) for _ in range(buffers)]
+
+    @property
+    def weights(self) -> Array:
+        """The float32 weights, flat. Whoever writes them calls `refresh` when done."""
+        if not self._buffers:
+            raise ValueError(
+                f"these parameters were made for inference in {self.dtype} and have no float32 "
+                "weights; make or load them with training=True, or in float32"
+            )
+        return self._buffers[0]
+
+    @property
+    def values(self) -> Array:
+        """What the layers read, flat: `low` where there is one, else `weights`."""
+        return self._buffers[0] if self.low is None else self.low
+
+    @property
+    def kept(self) -> Array:
+        """The weights in the highest precision that there is, flat."""
+        return self._buffers[0] if self._buffers else self.low
+
+    def refresh(self) -> None:
+        """Make the low-precision copy anew from the float32 weights, after these were written."""
+        if self.low is not None and self._buffers:
+            self.backend.convert(self.weights, self.compute_dtype, out=self.low)
 
     @property
     def gradients(self) -> Array:
         """All gradients, flat."""
-        return self._training_buffer(0)
+        return self._training_buffer(1)
 
     @property
     def m(self) -> Array:
         """AdamW's first moments, flat."""
-        return self._training_buffer(1)
+        return self._training_buffer(2)
 
     @property
     def v(self) -> Array:
         """AdamW's second moments, flat."""
-        return self._training_buffer(2)
+        return self._training_buffer(3)
 
     def _training_buffer(self, index: int) -> Array:
         if not self.training:
@@ -189,7 +239,7 @@ class Parameters:
                 "these parameters were made for inference and have no gradients; "
                 "make them with training=True"
             )
-        return self._others[index]
+        return self._buffers[index]
 
     def names(self) -> list[str]:
         """The tensors' names, in the order of the table."""
@@ -205,7 +255,7 @@ class Parameters:
         return name in self._specs
 
     def __getitem__(self, name: str) -> Array:
-        return self.view(self.weights, name)
+        return self.view(self.values, name)
 
     def gradient(self, name: str) -> Array:
         """The gradient of one tensor, in its shape."""
@@ -214,7 +264,7 @@ class Parameters:
     def initialize(self, seed: int) -> None:
         """Set every weight to its first value, a function of the seed and its tensor's name."""
         for spec in self.table:
-            view = self[spec.name].reshape((spec.size,))
+            view = self.view(self.kept, spec.name).reshape((spec.size,))
             if spec.initial != "normal":
                 self.backend.fill(view, 1.0 if spec.initial == "ones" else 0.0)
                 continue
@@ -222,7 +272,20 @@ class Parameters:
             for start in range(0, spec.size, _NORMALS_AT_ONCE):
                 count = min(_NORMALS_AT_ONCE, spec.size - start)
                 numbers = normal_numbers(seed, stream, start, count) * np.float32(spec.std)
-                self.backend.copy(view[start : start + count], numbers)
+                self.write(view[start : start + count], numbers)
+        self.refresh()
+
+    def write(self, view: Array, values: np.ndarray) -> None:
+        """Set part of a buffer from float32 numbers, rounded where the buffer has less precision.
+
+        Args:
+            view: of `kept`, `m` or `v`; `refresh` is due after the last one.
+            values: float32, the shape of the view.
+        """
+        if view.dtype == np.float16:
+            with np.errstate(over="ignore"):  # what is too large becomes infinite, as on a device
+                values = values.astype(np.float16)
+        self.backend.copy(view, values)
 
     def load(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Set every weight from arrays by name.
@@ -244,13 +307,15 @@ class Parameters:
         if unknown := sorted(tensors.keys() - self._specs.keys()):
             raise ValueError(f"the configuration has no tensor {unknown[0]}")
         for name in self.names():
-            self.backend.copy(self[name], np.ascontiguousarray(tensors[name]))
+            self.write(self.view(self.kept, name), np.ascontiguousarray(tensors[name]))
+        self.refresh()
 
     def to_dict(self) -> dict[str, np.ndarray]:
         """Copies of all weights by name."""
         return dict(self.items())
 
     def items(self) -> Iterator[tuple[str, Any]]:
-        """Each name with a NumPy copy of its weights, one at a time."""
+        """Each name with a float32 NumPy copy of its weights, one at a time."""
         for name in self.names():
-            yield name, self.backend.to_numpy(self[name])
+            values = self.backend.to_numpy(self.view(self.kept, name))
+            yield name, values.astype(np.float32, copy=False)

@@ -49,6 +49,16 @@ class CpuBackend(Backend):
             f"{processor_name()}, {self.workers.threads} thread{plural}, NumPy {np.__version__}"
         )
 
+    def compute_dtype(self, precision: str) -> np.dtype[Any]:
+        """See `Backend.compute_dtype`: float32 alone."""
+        checks.precision(precision)
+        if precision != "float32":
+            raise ValueError(
+                f"the CPU computes in float32 and not in {precision}: "
+                "leave the precision at float32, or use a GPU"
+            )
+        return np.dtype(np.float32)
+
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> np.ndarray:
         """See `Backend.empty`. The memory begins on a cache line, which NumPy's own need not."""
         dtype = np.dtype(dtype)
@@ -80,6 +90,16 @@ class CpuBackend(Backend):
         checks.dtype("copy", "source", source, destination.dtype)
         checks.shape("copy", "source", source, tuple(destination.shape), "destination's shape")
         destination[...] = source
+
+    def convert(self, x: Array, dtype: Any, *, out: Array | None = None) -> np.ndarray:
+        """See `Backend.convert`."""
+        checks.dtype("convert", "x", x, np.float32)
+        checks.contiguous("convert", "x", x)
+        out = self.empty(x.shape, dtype) if out is None else out
+        checks.dtype("convert", "out", out, np.float32)
+        checks.shape("convert", "out", out, x.shape, "the shape of x")
+        self.copy(out, x)
+        return out
 
     def fill(self, array: Array, value: float) -> None:
         """See `Backend.fill`."""

@@ -20,7 +20,15 @@ from hipgpt_kernels.backend import Array, Backend
 from hipgpt_kernels.hip import driver
 from hipgpt_kernels.hip.array import DeviceArray
 from hipgpt_kernels.hip.code import CodeObjects
-from hipgpt_kernels.hip.dtypes import as_dtype, bfloat16, decode, encode, host_dtype
+from hipgpt_kernels.hip.dtypes import (
+    as_dtype,
+    bfloat16,
+    decode,
+    encode,
+    float16,
+    float32,
+    host_dtype,
+)
 from hipgpt_kernels.hip.exchange import as_device_array
 from hipgpt_kernels.hip.memory import Pool
 from hipgpt_kernels.hip.ops import (
@@ -112,6 +120,11 @@ class HipBackend(Backend):
         return self._staging
 
     # --- memory -------------------------------------------------------------------------------
+
+    def compute_dtype(self, precision: str) -> Any:
+        """See `Backend.compute_dtype`."""
+        checks.precision(precision)
+        return {"float32": float32, "bf16": bfloat16, "fp16": float16}[precision]
 
     def empty(self, shape: tuple[int, ...], dtype: Any = np.float32) -> DeviceArray:
         """See `Backend.empty`. The memory begins on a boundary of 256 bytes or more."""
