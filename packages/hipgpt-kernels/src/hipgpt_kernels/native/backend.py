@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hipgpt_kernels.cpu.backend import CpuBackend, bind
 from hipgpt_kernels.native import (
     activation,
     adamw,
     attention,
     cross_entropy,
+    decode,
     dropout,
     embedding,
     layernorm,
     linear,
 )
 from hipgpt_kernels.native.library import load_library
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import numpy as np
+
+    from hipgpt_kernels.decoder import Decoder
 
 
 class NativeBackend(CpuBackend):
@@ -27,6 +37,24 @@ class NativeBackend(CpuBackend):
         super().__init__(threads)
         width = load_library().hipgpt_own_width()
         self.description += f", own {width * 32}-bit vector code"
+        self._addresses: decode.Addresses | None = None
+
+    def decode_step(
+        self,
+        decoder: Decoder,
+        keys: Sequence[np.ndarray],
+        values: Sequence[np.ndarray],
+        tokens: np.ndarray,
+        positions: np.ndarray,
+        *,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """See `Backend.decode_step`. A row gets the same bits in any batch and with any threads."""
+        if self._addresses is None or self._addresses.decoder is not decoder:
+            self._addresses = decode.Addresses(decoder)
+        return decode.decode_step(
+            self.workers, self._addresses, keys, values, tokens, positions, out
+        )
 
     linear_forward = bind(linear.linear_forward)
     linear_backward_input = bind(linear.linear_backward_input)

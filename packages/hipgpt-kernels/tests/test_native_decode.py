@@ -1,0 +1,117 @@
+"""The compiled decode step: the ordinary ops' result, and bits that know no neighbour."""
+
+import numpy as np
+import pytest
+
+from hipgpt_kernels import decoder as plain
+from hipgpt_kernels.decoder import Decoder, DecoderBlock
+from hipgpt_kernels.native.backend import NativeBackend
+from hipgpt_kernels.native.library import LibraryError, load_library
+
+try:
+    load_library()
+except LibraryError as error:
+    pytest.skip(str(error), allow_module_level=True)
+
+B = 5
+SHAPES = [  # V, S, E, H, F, L, activation, tied, final norm, head bias
+    (97, 16, 24, 3, 40, 3, "gelu", False, True, True),
+    (50, 8, 30, 5, 64, 2, "swiglu", True, True, False),
+    (300, 12, 128, 4, 256, 2, "relu", False, False, True),
+    (33, 9, 72, 1, 17, 1, "gelu_erf", True, True, False),
+]
+
+
+def made(shape, seed=0):
+    """A decoder of random weights, and caches full of random numbers."""
+    V, S, E, H, F, L, activation, tied, norm, bias = shape
+    rng = np.random.default_rng(seed)
+
+    def random(*size, around=0.0):
+        return (rng.normal(size=size) * 0.2 + around).astype(np.float32)
+
+    up = 2 * F if activation == "swiglu" else F
+    blocks = tuple(
+        DecoderBlock(
+            random(E, around=1.0), random(E), random(3 * E, E), random(3 * E),
+            random(E, E), random(E), random(E, around=1.0), random(E),
+            random(up, E), random(up), random(E, F), random(E),
+        )
+        for _ in range(L)
+    )  # fmt: skip
+    table = random(V, E)
+    decoder = Decoder(
+        table,
+        random(S, E),
+        blocks,
+        random(E, around=1.0) if norm else None,
+        random(E) if norm else None,
+        table if tied else random(V, E),
+        random(V) if bias else None,
+        num_heads=H,
+        activation=activation,
+        epsilon=1e-5,
+    )
+    keys, values = ([random(B, H, S, E // H) for _ in range(L)] for _ in range(2))
+    tokens = rng.integers(0, V, B).astype(np.int32)
+    positions = np.array([S - 1, 0, 3, 5, 1], np.int32)
+    return decoder, keys, values, tokens, positions
+
+
+def copies(arrays):
+    return [array.copy() for array in arrays]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("threads", [1, 3])
+def test_equals_the_ordinary_ops(shape, threads):
+    backend = NativeBackend(threads)
+    decoder, keys, values, tokens, positions = made(shape)
+    expected_keys, expected_values = copies(keys), copies(values)
+    expected = plain.decode_step(
+        backend, decoder, expected_keys, expected_values, tokens, positions
+    )
+    logits = backend.decode_step(decoder, keys, values, tokens, positions)
+    scale = np.abs(expected).max()
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=4e-6 * scale)
+    for ours, theirs in zip(keys + values, expected_keys + expected_values, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=4e-6 * np.abs(theirs).max())
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_row_gets_the_same_bits_alone_and_in_any_batch(shape):
+    decoder, keys, values, tokens, positions = made(shape)
+    together = NativeBackend(2).decode_step(
+        decoder, copies(keys), copies(values), tokens, positions
+    )
+    for row in range(B):
+        one = slice(row, row + 1)
+        alone = NativeBackend(1).decode_step(
+            decoder,
+            [key[one].copy() for key in keys],
+            [value[one].copy() for value in values],
+            tokens[one],
+            positions[one],
+        )
+        np.testing.assert_array_equal(alone[0], together[row])
+
+
+def test_a_row_that_takes_no_part_leaves_its_cache_alone():
+    backend = NativeBackend(2)
+    decoder, keys, values, tokens, positions = made(SHAPES[0])
+    everyone = backend.decode_step(decoder, copies(keys), copies(values), tokens, positions)
+    positions[[1, 3]] = -1
+    tokens[1] = -7  # not looked at
+    before = copies(keys)
+    logits = backend.decode_step(decoder, keys, values, tokens, positions)
+    for ours, old in zip(keys, before, strict=True):
+        np.testing.assert_array_equal(ours[[1, 3]], old[[1, 3]])
+    np.testing.assert_array_equal(logits[[0, 2, 4]], everyone[[0, 2, 4]])
+
+
+@pytest.mark.parametrize(("name", "value"), [("tokens", 97), ("tokens", -1), ("positions", 16)])
+def test_what_is_out_of_range_is_refused_by_name(name, value):
+    decoder, keys, values, tokens, positions = made(SHAPES[0])
+    {"tokens": tokens, "positions": positions}[name][2] = value
+    with pytest.raises(ValueError, match=rf"decode_step: {name} are .* expected 0 …"):
+        NativeBackend(1).decode_step(decoder, keys, values, tokens, positions)
