@@ -48,7 +48,7 @@ def test_the_predecessors_flags(flag):
         (["--heads", "3"], "--heads must divide --dim; got 3 heads for --dim 128"),
         (["--min-lr", "1"], "--min-lr must be a number at least 0 and at most 0.001"),
         (["--device", "cuda"], "'cuda' is not one of 'auto', 'cpu', 'hip'"),
-        (["--activation", "tanh"], "'tanh' is not one of 'gelu', 'relu', 'swiglu'"),
+        (["--activation", "tanh"], "'tanh' is not one of 'gelu', 'gelu-erf', 'relu', 'swiglu'"),
         (["--vocab-size", "256"], "256 is not a whole number of at least 257"),
         (["--steps", "--lr"], "'--lr' is not a whole number"),
         (["--reset", "--resume"], "choose one"),

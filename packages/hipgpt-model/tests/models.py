@@ -11,6 +11,7 @@ VARIANTS = {
     "gpt2": {"tied": True, "output_bias": False},
     "default": {},
     "relu": {"activation": "relu", "final_norm": False},
+    "erf": {"activation": "gelu_erf", "ff_dim": 35},
     "swiglu": {"activation": "swiglu", "tied": True},
     "seed": {"final_norm": False},
     "one-head": {"num_heads": 1, "num_layers": 1, "output_bias": False},

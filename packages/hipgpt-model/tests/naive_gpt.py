@@ -3,6 +3,8 @@
 It shares no code with the package, dropout's random words excepted: it is what the model means.
 """
 
+import math
+
 import numpy as np
 
 from hipgpt_kernels.philox import philox4x32
@@ -25,6 +27,8 @@ def activate(x, activation):
         return np.maximum(x, 0)
     if activation == "gelu":
         return x / 2 * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    if activation == "gelu_erf":
+        return x / 2 * (1 + np.vectorize(math.erf)(x / np.sqrt(2)))
     gate, up = np.split(x, 2, axis=-1)
     return gate / (1 + np.exp(-gate)) * up
 

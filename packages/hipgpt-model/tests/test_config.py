@@ -22,7 +22,7 @@ def test_the_smallest_gpt2_has_its_known_number_of_parameters():
     assert config.num_parameters() == 124_439_808
 
 
-@pytest.mark.parametrize("activation", ["gelu", "relu", "swiglu"])
+@pytest.mark.parametrize("activation", ["gelu", "gelu_erf", "relu", "swiglu"])
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("output_bias", [False, True])
 @pytest.mark.parametrize("final_norm", [False, True])
@@ -47,7 +47,7 @@ def test_parts_sum_to_the_table(activation, tied, output_bias, final_norm):
         ("num_heads", 5, "num_heads must divide embed_dim; got 5 heads for embed_dim 128"),
         ("ff_dim", "256", "ff_dim"),
         ("ff_dim", 2**31, "ff_dim"),
-        ("activation", "silu", "activation must be one of 'gelu', 'relu', 'swiglu'; got 'silu'"),
+        ("activation", "silu", "one of 'gelu', 'gelu_erf', 'relu', 'swiglu'; got 'silu'"),
         ("tied", 1, "tied must be true or false"),
         ("dropout", 1.0, "dropout must be a number at least 0 and below 1; got 1.0"),
         ("dropout", float("nan"), "dropout"),

@@ -69,6 +69,8 @@ def torch_logits(config, w, inputs):
         up = linear(norm(x, f"{block}.norm2"), f"{block}.feed_forward.up")
         if config.activation == "gelu":
             up = F.gelu(up, approximate="tanh")
+        elif config.activation == "gelu_erf":
+            up = F.gelu(up)
         elif config.activation == "relu":
             up = F.relu(up)
         else:
