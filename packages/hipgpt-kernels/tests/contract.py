@@ -25,6 +25,7 @@ WRITTEN = {
     "attention_cached": ["out", "k_cache", "v_cache"],
     "dropout_forward": ["out"],
     "add": ["out"],
+    "lerp": ["out"],
     "mean": [],
     "cross_entropy_forward": ["losses", "correct"],
     "cross_entropy_forward_backward": ["losses", "correct", "logits"],
@@ -141,6 +142,7 @@ def valid(op, rng):
             "out": f(M, N),
         },
         "add": lambda: {"x": f(M, N), "y": f(M, N), "out": f(M, N)},
+        "lerp": lambda: {"start": f(M, N), "end": f(M, N), "weight": 0.25, "out": f(M, N)},
         "mean": lambda: {"x": f(M, N)},
         "cross_entropy_forward": lambda: {
             "logits": f(M, V),

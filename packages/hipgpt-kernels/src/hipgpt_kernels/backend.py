@@ -401,6 +401,17 @@ class Backend(ABC):
         """out = x + y, shapes equal. `out` may alias either."""
 
     @abstractmethod
+    def lerp(self, start: Array, end: Array, weight: float, *, out: Array | None = None) -> Array:
+        """out = start + weight · (end − start); with out=start a running average. float32 always.
+
+        Args:
+            start: any shape.
+            end: shaped like start.
+            weight: finite; 0 gives start.
+            out: shaped like start. May alias either.
+        """
+
+    @abstractmethod
     def mean(self, x: Array) -> float:
         """The mean of all elements as a Python number, summed in float64."""
 

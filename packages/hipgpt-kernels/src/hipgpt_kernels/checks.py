@@ -490,6 +490,17 @@ def add(x: Array, y: Array, out: Array | None) -> None:
         shape(op, "out", out, tuple(x.shape), "the shape of x")
 
 
+def lerp(start: Array, end: Array, weight: float, out: Array | None) -> None:
+    """Check the shapes and the weight."""
+    op = "lerp"
+    needed(op, start=start, end=end)
+    written(op, out=out)
+    finite(op, weight=weight)
+    for name, array in (("end", end), ("out", out)):
+        if array is not None:
+            shape(op, name, array, tuple(start.shape), "the shape of start")
+
+
 def mean(x: Array) -> None:
     """Refuse the mean of nothing."""
     needed("mean", x=x)

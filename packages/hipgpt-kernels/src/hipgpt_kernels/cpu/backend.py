@@ -17,6 +17,7 @@ from hipgpt_kernels.cpu import (
     dropout,
     embedding,
     layernorm,
+    lerp,
     linear,
     sampling,
 )
@@ -128,6 +129,7 @@ class CpuBackend(Backend):
         checks.mean(x)
         return float(np.mean(x, dtype=np.float64))
 
+    lerp = bind(lerp.lerp)
     gather_batch = bind(embedding.gather_batch)
     embedding_forward = bind(embedding.embedding_forward)
     embedding_backward = bind(embedding.embedding_backward)

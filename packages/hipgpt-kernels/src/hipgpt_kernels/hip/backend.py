@@ -41,6 +41,7 @@ from hipgpt_kernels.hip.ops import (
     embedding,
     gather,
     layernorm,
+    lerp,
     linear,
     sampling,
 )
@@ -250,6 +251,7 @@ class HipBackend(Backend):
     convert = bind(basic.convert)
     add = bind(basic.add)
     mean = bind(basic.mean)
+    lerp = bind(lerp.lerp)
     gather_batch = bind(gather.gather_batch)
     embedding_forward = bind(embedding.embedding_forward)
     embedding_backward = bind(embedding.embedding_backward)
