@@ -99,6 +99,37 @@ def test_cuda_without_the_bridge_or_a_compiler(unprepared, tmp_path):
     assert "install g++ or clang++" in words
 
 
+def test_a_damaged_bridge_is_made_again(unprepared, tmp_path):
+    """Of a library in the cache that no longer loads."""
+    unprepared.setattr(runtime.importlib.util, "find_spec", lambda _: object())
+    unprepared.setattr(runtime, "has_rocm", lambda: False)
+    unprepared.setattr(runtime, "loads", lambda _: True)
+    unprepared.setattr(runtime.build, "read_manifest", dict)
+    unprepared.setenv("HIPGPT_CACHE_DIR", str(tmp_path))
+    path = tmp_path / f"bridge-{runtime.build.bridge_hash()[:32]}" / "libamdhip64.so"
+    path.parent.mkdir()
+    path.write_bytes(b"cut short")
+    made = []
+
+    def compile_again(output):
+        made.append(output)
+        output.write_bytes(b"whole")
+
+    def load(path):
+        if path.read_bytes() != b"whole":
+            raise OSError("file too short")
+
+    unprepared.setattr(runtime.build, "compile_bridge", compile_again)
+    unprepared.setattr(runtime, "load_bridge", load)
+    assert runtime.prepare_library() == path
+    assert made == [path]
+    path.write_bytes(b"cut short")
+    unprepared.setattr(runtime.build, "compile_bridge", lambda _: None)
+    code, words = reason(runtime.prepare_library)
+    assert code == "no-bridge"
+    assert "cannot be loaded: file too short" in words
+
+
 def test_hip_python_that_cannot_be_imported(monkeypatch):
     monkeypatch.setattr(driver, "prepare_library", lambda: None)
     original = builtins.__import__

@@ -15,7 +15,8 @@ import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from hipgpt_kernels.hip.runtime import UnavailableError, prepare_library
+from hipgpt_kernels.hip import presence
+from hipgpt_kernels.hip.runtime import CLEAR_CACHE, UnavailableError, prepare_library
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,15 +34,15 @@ NO_WAITING = "do nothing that waits for the GPU while a graph is captured"
 REMEDIES = {
     "hipErrorIllegalAddress": BAD_MEMORY,
     "hipErrorLaunchFailure": BAD_MEMORY,
-    "hipErrorNoBinaryForGpu": "the code object is for another GPU: clear the cache of kernels",
-    "hipErrorInvalidImage": "the code object is for another GPU: clear the cache of kernels",
+    "hipErrorNoBinaryForGpu": f"the code object is for another GPU or damaged: {CLEAR_CACHE}",
+    "hipErrorInvalidImage": f"the code object is for another GPU or damaged: {CLEAR_CACHE}",
     "hipErrorInvalidDevice": "choose a device number that exists",
     "hipErrorNoDevice": "see whether rocminfo or nvidia-smi lists a GPU",
     "hipErrorInsufficientDriver": "update the GPU's driver: it is older than the runtime",
     "hipErrorNotSupported": "this GPU or its driver cannot do that; a newer driver may",
     "hipErrorStreamCaptureUnsupported": NO_WAITING,
     "hipErrorStreamCaptureInvalidated": NO_WAITING,
-    "hipErrorNotFound": "the code object has no such kernel: clear the cache of kernels",
+    "hipErrorNotFound": f"the code object has no such kernel: {CLEAR_CACHE}",
     "hipErrorLaunchOutOfResources": "the kernel needs more registers or LDS than this GPU has",
 }
 """What to do, by the name of the code."""
@@ -212,8 +213,7 @@ def find_device(index: int = 0) -> Device:
     if count == 0:
         raise UnavailableError(
             "no-device",
-            f"the driver is there but shows no GPU{visible_variables()}; see whether rocminfo or "
-            "nvidia-smi lists one, and on AMD that you are in the groups render and video",
+            f"the driver is there but shows no GPU{visible_variables()}; {presence.why_none()}",
         )
     if index >= count:
         raise UnavailableError(

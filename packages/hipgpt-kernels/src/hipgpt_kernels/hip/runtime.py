@@ -12,9 +12,11 @@ import importlib.util
 import os
 from pathlib import Path
 
-from hipgpt_kernels.hip import build, cache
+from hipgpt_kernels.hip import build, cache, presence
 
 CUDA_DRIVER = "libcuda.so.1"
+CLEAR_CACHE = "clear the cache of kernels with python -m hipgpt_kernels.doctor --clear-cache"
+"""What to do about compiled code that is not right."""
 
 
 class UnavailableError(RuntimeError):
@@ -67,25 +69,48 @@ def prepare_library() -> Path | None:
         raise UnavailableError(
             "no-library",
             "there is no GPU driver: neither ROCm's libamdhip64.so nor CUDA's libcuda.so.1 can be "
-            "loaded; install ROCm or the NVIDIA driver",
+            f"loaded; install ROCm or the NVIDIA driver ({presence.why_none()})",
         )
     path = find_bridge()
-    # Not in the global scope: other libraries that look for HIP's functions must not find ours.
-    ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
+    try:
+        load_bridge(path)
+    except OSError:  # cut short or damaged: make it again
+        path = find_bridge(again=True)
+        try:
+            load_bridge(path)
+        except OSError as error:
+            raise UnavailableError(
+                "no-bridge", f"the library that drives NVIDIA GPUs cannot be loaded: {error}"
+            ) from error
     return path
 
 
-def find_bridge() -> Path:
+def load_bridge(path: Path) -> None:
+    """Have it loaded before hip-python asks for a library of its name.
+
+    Not in the global scope: other libraries that look for HIP's functions must not find ours.
+
+    Raises:
+        OSError: it is no library that this process can load.
+    """
+    ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
+
+
+def find_bridge(*, again: bool = False) -> Path:
     """Our libamdhip64.so over the CUDA driver: built ahead, else built once in the user's cache.
+
+    Args:
+        again: what was found before cannot be used; make a new one.
 
     Raises:
         UnavailableError: it was not built, and there is no compiler.
     """
     ahead, wanted = build.CODE / build.BRIDGE, build.bridge_hash()
-    if build.read_manifest().get(build.BRIDGE.as_posix()) == wanted and ahead.exists():
+    built = build.read_manifest().get(build.BRIDGE.as_posix()) == wanted and ahead.exists()
+    if built and not again:
         return ahead
     path = cache.cache_directory() / f"bridge-{wanted[:32]}" / build.BRIDGE.name
-    if path.exists():
+    if path.exists() and not again:
         return path
     try:
         build.compile_bridge(path)
