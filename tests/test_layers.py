@@ -47,14 +47,14 @@ ORDER = {
         {"data_manifest"},
         {"schedule", "parameters", "data"},
         {"data_feed", "data_folder"},
-        {"layers", "optim"},
+        {"layers", "optim", "ema"},
         {"head"},
         {"gpt"},
         {"generate", "evaluate", "memory"},
         {"checkpoint_header"},
         {"checkpoint_stream"},
         {"checkpoint"},
-        {"train"},
+        {"saving", "train"},
     ],
 }
 

@@ -32,6 +32,8 @@ from hipgpt_model import (
     save_weights,
 )
 
+from hipgpt_model.checkpoint_header import STEP_CONTROL_SIZE
+
 from .models import make_model, random_weights, tiny_config
 
 PAGE = Path(__file__).parents[3] / "docs" / "checkpoint-format.md"
@@ -97,7 +99,8 @@ def test_a_training_round_trip_keeps_every_bit(trainer, tmp_path):
     ):
         for name in parameters.names():
             assert np.array_equal(tensors[prefix + name], parameters.view(buffer, name))
-    assert len(tensors) == 3 * len(parameters.names())
+    assert len(tensors) == 3 * len(parameters.names()) + 1
+    assert tensors["step_control"].shape == (STEP_CONTROL_SIZE,)
     assert any(tensors["adamw.v/output.bias"])
 
 

@@ -7,13 +7,23 @@ chunk, so loading a model takes no second copy of it.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from hipgpt_model.checkpoint_header import CheckpointError, CheckpointHeader
+from hipgpt_model.checkpoint_header import (
+    CORRECT,
+    EMA,
+    GRADIENT,
+    LOSSES,
+    MOMENTS,
+    STEP_CONTROL,
+    CheckpointError,
+    CheckpointHeader,
+)
 from hipgpt_model.checkpoint_stream import (
     read_header,
     read_header_from,
@@ -25,9 +35,11 @@ from hipgpt_model.parameters import Parameters
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import BinaryIO
 
     from hipgpt_kernels.backend import Array, Backend
+    from hipgpt_model.checkpoint_header import Storage, Weights
     from hipgpt_model.config import TrainConfig
 
 __all__ = [
@@ -37,10 +49,12 @@ __all__ = [
     "load_checkpoint",
     "load_model",
     "load_parameters",
+    "load_training",
     "read_header",
     "save_checkpoint",
     "save_training",
     "save_weights",
+    "verify_checkpoint",
 ]
 
 
@@ -49,24 +63,91 @@ class TrainingState:
     """Everything that determines the rest of a run, given the data.
 
     Attributes:
-        parameters: the weights and AdamW's moments (not copied).
+        parameters: the weights and AdamW's moments (not copied); between the passes of a step the
+            gradients too.
         config: how the run trains; the seed is here.
         step: optimizer steps done.
         data_position: windows of training text consumed.
         data: fingerprint of the data.
+        control: (STEP_CONTROL_SIZE,) float32, what decides about each update.
+        ema: the running average of the weights, flat like them; None where none is kept.
+        micro_steps: passes of the next step that are done.
+        losses: (micro_steps, B·T) of those passes; None where there are none.
+        correct: likewise.
     """
 
     parameters: Parameters
     config: TrainConfig
     step: int
     data_position: int
-    data: dict[str, int]
+    data: Mapping[str, int | str]
+    control: Array
+    ema: Array | None = None
+    micro_steps: int = 0
+    losses: Array | None = None
+    correct: Array | None = None
+
+    def header(
+        self, tokenizer: str | None = None, metrics: Mapping[str, float] | None = None
+    ) -> CheckpointHeader:
+        """What its checkpoint says of itself."""
+        return CheckpointHeader(
+            "training",
+            self.parameters.config,
+            self.config,
+            self.step,
+            self.data_position,
+            dict(self.data),
+            tokenizer,
+            dict(metrics or {}),
+            self.micro_steps,
+            self.parameters.dtype,  # type: ignore[arg-type]
+        )
+
+    def buffers(self) -> dict[str, Array]:
+        """Every flat buffer that is saved, by the prefix of its tensors' names, in file order."""
+        parameters = self.parameters
+        found = {"": parameters.weights}
+        found |= dict(zip(MOMENTS, (parameters.m, parameters.v), strict=True))
+        if self.ema is not None:
+            found[EMA] = self.ema
+        if self.micro_steps:
+            found[GRADIENT] = parameters.gradients
+        return found
+
+    def others(self) -> dict[str, Array]:
+        """Every other array that is saved, by name, in file order."""
+        found = {STEP_CONTROL: self.control}
+        if self.micro_steps:
+            found |= {LOSSES: self.losses, CORRECT: self.correct}
+        return found
+
+    def tensors(
+        self,
+        buffers: Mapping[str, Array],
+        others: Mapping[str, Array],
+        read: Callable[[Array], np.ndarray],
+    ) -> Iterator[tuple[str, np.ndarray]]:
+        """Each tensor of the checkpoint by name, in file order, one at a time.
+
+        Args:
+            buffers: as `buffers` gives them, or copies of them.
+            others: likewise.
+            read: makes a NumPy array of a view.
+        """
+        for prefix, buffer in buffers.items():
+            for spec in self.parameters.table:
+                yield prefix + spec.name, read(self.parameters.view(buffer, spec.name))
+        for name, array in others.items():
+            yield name, read(array)
 
 
-class _HasState(Protocol):
+class HasState(Protocol):
     """A `Trainer`, without importing the module that imports this one."""
 
-    def state(self) -> TrainingState: ...
+    def state(self) -> TrainingState:
+        """See `Trainer.state`."""
+        ...
 
 
 def save_weights(
@@ -101,12 +182,14 @@ def save_weights(
 
 def save_training(
     path: str | os.PathLike[str],
-    trainer: _HasState,
+    trainer: HasState,
     tokenizer_fingerprint: str | None = None,
     *,
     metrics: Mapping[str, float] | None = None,
 ) -> None:
     """Save a training run, so that `Trainer.from_checkpoint` continues it bit for bit.
+
+    `saving.BackgroundSaver` does the same beside the training.
 
     Args:
         path: the file.
@@ -118,24 +201,30 @@ def save_training(
         OSError: the file could not be written; an older one of this name is as it was.
     """
     state = trainer.state()
-    parameters = state.parameters
-    header = CheckpointHeader(
-        "training",
-        parameters.config,
-        state.config,
-        state.step,
-        state.data_position,
-        state.data,
-        tokenizer_fingerprint,
-        dict(metrics or {}),
-    )
-    save_checkpoint(path, header, _training_tensors(header, parameters))
+    tensors = state.tensors(state.buffers(), state.others(), state.parameters.backend.to_numpy)
+    save_checkpoint(path, state.header(tokenizer_fingerprint, metrics), tensors)
+
+
+@contextmanager
+def _opened(
+    path: str | os.PathLike[str], tokenizer: str | None = None
+) -> Iterator[tuple[Path, BinaryIO, CheckpointHeader]]:
+    """A checkpoint's file, standing at its first tensor, and its header."""
+    path = Path(path)
+    with path.open("rb") as file:
+        header = read_header_from(file, path)
+        if tokenizer is not None and header.tokenizer not in (None, tokenizer):
+            raise CheckpointError(
+                f"{path}: trained on the ids of tokenizer {header.tokenizer}, but the one in use "
+                f"is {tokenizer}: use the tokenizer that was saved with this model"
+            )
+        yield path, file, header
 
 
 def load_checkpoint(
     path: str | os.PathLike[str], tokenizer: str | None = None
 ) -> tuple[CheckpointHeader, dict[str, np.ndarray]]:
-    """The header and every tensor by name, as NumPy arrays.
+    """The header and every tensor by name, as float32 NumPy arrays.
 
     Args:
         path: the file.
@@ -146,15 +235,25 @@ def load_checkpoint(
             tokenizer.
         OSError: the file could not be read.
     """
-    path = Path(path)
-    with path.open("rb") as file:
-        header = read_header_from(file, path)
-        _check_tokenizer(header, tokenizer, path)
+    with _opened(path, tokenizer) as (where, file, header):
         shapes = header.tensor_shapes()
         tensors = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
-        for name, start, chunk in read_tensors(file, header, path, len(shapes)):
+        for name, start, chunk in read_tensors(file, header, where, shapes):
             tensors[name].reshape(-1)[start : start + len(chunk)] = chunk
     return header, tensors
+
+
+def verify_checkpoint(path: str | os.PathLike[str]) -> CheckpointHeader:
+    """Read a whole checkpoint, a chunk at a time, and check it to its last byte.
+
+    Raises:
+        CheckpointError: it is damaged; the sentence names the tensor.
+        OSError: the file could not be read.
+    """
+    with _opened(path) as (where, file, header):
+        for _ in read_tensors(file, header, where, header.tensor_shapes()):
+            pass
+    return header
 
 
 def load_parameters(
@@ -163,6 +262,8 @@ def load_parameters(
     *,
     training: bool = False,
     tokenizer: str | None = None,
+    dtype: str = "float32",
+    weights: Weights | None = None,
 ) -> tuple[CheckpointHeader, Parameters]:
     """New parameters with a checkpoint's values, read straight into their own memory.
 
@@ -170,33 +271,119 @@ def load_parameters(
         path: the file, of either kind.
         backend: where the parameters shall live.
         training: also make gradients and moments. The moments are the checkpoint's where it has
-            them, else 0.
+            them and `weights` is not "ema", else 0.
         tokenizer: fingerprint of the tokenizer in use; None checks nothing.
+        dtype: what the layers compute in: "float32", "bf16" or "fp16".
+        weights: "model", or "ema" for their running average; None: the average where the file has
+            one, unless the parameters shall be trained.
 
     Raises:
-        CheckpointError: as `load_checkpoint`.
+        CheckpointError: as `load_checkpoint`, or the file has no such weights.
         OSError: the file could not be read.
     """
-    path = Path(path)
-    with path.open("rb") as file:
-        header = read_header_from(file, path)
-        _check_tokenizer(header, tokenizer, path)
-        parameters = Parameters(header.model, backend, training=training)
-        buffers = _buffers(parameters)
-        if header.kind == "weights":
-            del buffers[1:]
-        wanted = len(buffers) * len(parameters.names())
-        views = {
-            name: parameters.view(buffer, spec.name).reshape((spec.size,))
-            for (name, _), (buffer, spec) in zip(
-                header.tensor_shapes().items(),
-                ((buffer, spec) for buffer in buffers for spec in parameters.table),
-                strict=False,  # a training checkpoint goes on, with moments nobody asked for
-            )
-        }
-        for name, start, chunk in read_tensors(file, header, path, wanted):
-            backend.copy(views[name][start : start + len(chunk)], chunk)
+    with _opened(path, tokenizer) as (where, file, header):
+        prefix = weights_prefix(header, where, weights, training=training)
+        parameters = Parameters(header.model, backend, training=training, dtype=dtype)
+        buffers = {prefix: parameters.kept}
+        if training and header.kind == "training" and prefix != EMA:
+            buffers |= dict(zip(MOMENTS, (parameters.m, parameters.v), strict=True))
+        _read_into(file, header, where, parameters, buffers)
     return header, parameters
+
+
+def weights_prefix(
+    header: CheckpointHeader, path: Path, weights: Weights | None, *, training: bool = False
+) -> str:
+    """The prefix of the names of the weights that are meant; see `load_parameters`.
+
+    Raises:
+        CheckpointError: the file does not have them.
+    """
+    if header.kind == "weights":
+        if weights is not None and weights != header.weights:
+            raise CheckpointError(
+                f"{path}: holds the {_NAMES[header.weights]} alone, not the {_NAMES[weights]}"
+            )
+        return ""
+    if weights == "ema" and not header.has_ema:
+        raise CheckpointError(f"{path}: its run kept no running average of the weights")
+    return EMA if weights == "ema" or (weights is None and header.has_ema and not training) else ""
+
+
+_NAMES = {"model": "model's own weights", "ema": "running average of the weights"}
+
+
+def _read_into(
+    file: BinaryIO,
+    header: CheckpointHeader,
+    path: Path,
+    parameters: Parameters,
+    buffers: Mapping[str, Array],
+    others: Mapping[str, np.ndarray] | None = None,
+) -> None:
+    """Read the tensors of some prefixes into flat buffers, and others into NumPy arrays."""
+    views: dict[str, Any] = {
+        prefix + spec.name: parameters.view(buffer, spec.name).reshape((spec.size,))
+        for prefix, buffer in buffers.items()
+        for spec in parameters.table
+    }
+    flat = {name: array.reshape(-1) for name, array in (others or {}).items()}
+    for name, start, chunk in read_tensors(file, header, path, {*views, *flat}):
+        if name in flat:
+            flat[name][start : start + len(chunk)] = chunk
+        else:
+            parameters.write(views[name][start : start + len(chunk)], chunk)
+    parameters.refresh()
+
+
+def load_training(
+    path: str | os.PathLike[str],
+    backend: Backend,
+    *,
+    tokenizer: str | None = None,
+    dtype: str | None = None,
+) -> tuple[CheckpointHeader, TrainingState]:
+    """What `save_training` saved; the arrays of `TrainingState.others` are NumPy's.
+
+    Args:
+        path: the file, of kind "training".
+        backend: where the parameters shall live.
+        tokenizer: fingerprint of the tokenizer in use; None checks nothing.
+        dtype: what the layers compute in; None: as before.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`, or the file holds weights alone.
+        OSError: the file could not be read.
+    """
+    with _opened(path, tokenizer) as (where, file, header):
+        if header.kind != "training" or header.training is None or header.data is None:
+            raise CheckpointError(
+                f"{path}: holds the weights only, no run to continue: "
+                "start a new run from it with Trainer(parameters=...)"
+            )
+        parameters = Parameters(
+            header.model, backend, training=True, dtype=header.dtype if dtype is None else dtype
+        )
+        shapes = header.tensor_shapes()
+        others = {
+            name: np.empty(shapes[name], np.float32)
+            for name in (STEP_CONTROL, LOSSES, CORRECT)
+            if name in shapes
+        }
+        state = TrainingState(
+            parameters,
+            header.training,
+            header.step,
+            header.data_position,
+            header.data,
+            others[STEP_CONTROL],
+            backend.zeros((parameters.size,)) if header.has_ema else None,
+            header.micro_steps,
+            others.get(LOSSES),
+            others.get(CORRECT),
+        )
+        _read_into(file, header, where, parameters, state.buffers(), others)
+    return header, state
 
 
 def load_model(
@@ -205,6 +392,8 @@ def load_model(
     *,
     training: bool = False,
     tokenizer: str | None = None,
+    dtype: str = "float32",
+    weights: Weights | None = None,
 ) -> GPT:
     """The model of a checkpoint of either kind.
 
@@ -213,34 +402,70 @@ def load_model(
         backend: where it shall run.
         training: whether it shall be trained further.
         tokenizer: fingerprint of the tokenizer in use; None checks nothing.
+        dtype: what it shall compute in: "float32", "bf16" or "fp16".
+        weights: as for `load_parameters`.
 
     Raises:
-        CheckpointError: as `load_checkpoint`.
+        CheckpointError: as `load_parameters`.
         OSError: the file could not be read.
     """
-    header, parameters = load_parameters(path, backend, training=training, tokenizer=tokenizer)
+    header, parameters = load_parameters(
+        path, backend, training=training, tokenizer=tokenizer, dtype=dtype, weights=weights
+    )
     return GPT(header.model, backend, parameters)
 
 
-def _buffers(parameters: Parameters) -> list[Array]:
-    """The flat buffers that a checkpoint holds, in its order."""
-    if not parameters.training:
-        return [parameters.weights]
-    return [parameters.weights, parameters.m, parameters.v]
+def convert_checkpoint(
+    source: str | os.PathLike[str],
+    target: str | os.PathLike[str],
+    *,
+    weights: Weights | None = None,
+    storage: Storage | None = None,
+) -> CheckpointHeader:
+    """Write the weights of a checkpoint into a file of their own, for inference.
 
+    Only one tensor at a time is in memory.
 
-def _training_tensors(
-    header: CheckpointHeader, parameters: Parameters
-) -> Iterator[tuple[str, np.ndarray]]:
-    names = iter(header.tensor_shapes())
-    for buffer in _buffers(parameters):
-        for spec in parameters.table:
-            yield next(names), parameters.backend.to_numpy(parameters.view(buffer, spec.name))
+    Args:
+        source: a checkpoint of either kind.
+        target: the new file.
+        weights: which of them, as for `load_parameters`.
+        storage: "float32", or "bf16" for half the size; None: as in the source.
 
+    Returns:
+        The new file's header.
 
-def _check_tokenizer(header: CheckpointHeader, tokenizer: str | None, path: Path) -> None:
-    if tokenizer is not None and header.tokenizer not in (None, tokenizer):
-        raise CheckpointError(
-            f"{path}: trained on the ids of tokenizer {header.tokenizer}, but the one in use is "
-            f"{tokenizer}: use the tokenizer that was saved with this model"
+    Raises:
+        CheckpointError: as `load_parameters`.
+        OSError: a file could not be read or written.
+    """
+    with _opened(source) as (where, file, header):
+        prefix = weights_prefix(header, where, weights)
+        made = CheckpointHeader(
+            "weights",
+            header.model,
+            header.training,
+            header.step,
+            header.data_position,
+            header.data,
+            header.tokenizer,
+            header.metrics,
+            0,
+            header.dtype,
+            header.weights if header.kind == "weights" else "ema" if prefix == EMA else "model",
+            storage or header.storage,
         )
+        shapes = made.tensor_shapes()
+
+        def tensors() -> Iterator[tuple[str, np.ndarray]]:
+            wanted = {prefix + name for name in shapes}
+            for name, start, chunk in read_tensors(file, header, where, wanted):
+                plain = name.removeprefix(prefix)
+                if start == 0:
+                    array = np.empty(shapes[plain], np.float32)
+                array.reshape(-1)[start : start + len(chunk)] = chunk
+                if start + len(chunk) == array.size:
+                    yield plain, array
+
+        save_checkpoint(target, made, tensors())
+    return made

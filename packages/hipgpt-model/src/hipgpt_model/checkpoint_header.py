@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import zlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 import msgpack  # type: ignore[import-untyped]
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 Kind: TypeAlias = Literal["weights", "training"]
+Dtype: TypeAlias = Literal["float32", "bf16", "fp16"]
+Storage: TypeAlias = Literal["float32", "bf16"]
+Weights: TypeAlias = Literal["model", "ema"]
 
 FORMAT = "hipgpt-checkpoint"
 VERSION = 1
@@ -30,12 +33,23 @@ MAGIC = msgpack.packb("format") + msgpack.packb(FORMAT)
 """What follows the first byte of every checkpoint."""
 MOMENTS = ("adamw.m/", "adamw.v/")
 """Prefixes of the two moments' names in a training checkpoint, in their order."""
+EMA = "ema/"
+"""Prefix of the running averages' names."""
+GRADIENT = "gradient/"
+"""Prefix of the accumulated gradients' names, in a checkpoint from the middle of a step."""
+STEP_CONTROL = "step_control"
+"""Name of the small array that decides what becomes of each update."""
+STEP_CONTROL_SIZE = 8
+LOSSES, CORRECT = "step_losses", "step_correct"
+"""What the passes of an unfinished step have found, token by token."""
+ELEMENT_BYTES: dict[Storage, int] = {"float32": 4, "bf16": 2}
 
 _KEYS = frozenset(
-    ("format", "version", "kind", "model", "training", "step", "data_position", "data",
-     "tokenizer", "metrics", "tensors")
+    ("format", "version", "kind", "model", "training", "step", "micro_steps", "data_position",
+     "data", "tokenizer", "dtype", "weights", "metrics", "tensors")
 )  # fmt: skip
-_DATA_KEYS = frozenset(("tokens", "train_tokens", "row", "crc32"))
+_LONGEST = 256
+"""Characters of a fingerprint or a name."""
 
 
 class CheckpointError(ValueError):
@@ -55,6 +69,10 @@ class CheckpointHeader:
         data: fingerprint of the training data (`TokenData.fingerprint`); never None for "training".
         tokenizer: fingerprint of the tokenizer, hexadecimal.
         metrics: figures by name.
+        micro_steps: passes of the next step that are done; their gradients are in the file.
+        dtype: what the run computes in.
+        weights: which of a run's weights they are: "model", or "ema" for their running average.
+        storage: dtype of the tensors in the file; "bf16" only for "weights".
     """
 
     kind: Kind
@@ -62,15 +80,48 @@ class CheckpointHeader:
     training: TrainConfig | None = None
     step: int = 0
     data_position: int = 0
-    data: dict[str, int] | None = None
+    data: dict[str, int | str] | None = None
     tokenizer: str | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    micro_steps: int = 0
+    dtype: Dtype = "float32"
+    weights: Weights = "model"
+    storage: Storage = "float32"
+
+    @property
+    def has_ema(self) -> bool:
+        """Whether the file holds the running average of the weights beside the weights."""
+        return self.kind == "training" and self.training is not None and self.training.ema > 0
 
     def tensor_shapes(self) -> dict[str, tuple[int, ...]]:
         """Every tensor of the file with its shape, in the file's order."""
         shapes = {spec.name: spec.shape for spec in parameter_table(self.model)}
-        prefixes = ("", *MOMENTS) if self.kind == "training" else ("",)
-        return {prefix + name: shape for prefix in prefixes for name, shape in shapes.items()}
+        if self.kind == "weights":
+            return shapes
+        assert self.training is not None  # these two are what makes it "training"
+        assert self.data is not None
+        prefixes = ["", *MOMENTS]
+        if self.has_ema:
+            prefixes.append(EMA)
+        if self.micro_steps:
+            prefixes.append(GRADIENT)
+        tensors = {prefix + name: shape for prefix in prefixes for name, shape in shapes.items()}
+        tensors[STEP_CONTROL] = (STEP_CONTROL_SIZE,)
+        if self.micro_steps:
+            rows = (self.micro_steps, self.training.batch_size * int(self.data["row"]))
+            tensors[LOSSES] = tensors[CORRECT] = rows
+        return tensors
+
+    def tensor_bytes(self, shape: tuple[int, ...]) -> int:
+        """Bytes of a tensor's data in this file."""
+        return math.prod(shape) * ELEMENT_BYTES[self.storage]
+
+    def tensor_table(self) -> dict[str, dict[str, Any]]:
+        """What the header says of each tensor."""
+        return {
+            name: {"dtype": self.storage, "shape": list(shape), "bytes": self.tensor_bytes(shape)}
+            for name, shape in self.tensor_shapes().items()
+        }
 
     def to_bytes(self) -> bytes:
         """The header as it stands in the file.
@@ -78,10 +129,6 @@ class CheckpointHeader:
         Raises:
             ValueError: it would be longer than the format allows.
         """
-        tensors = {
-            name: {"dtype": "float32", "shape": list(shape), "bytes": tensor_bytes(shape)}
-            for name, shape in self.tensor_shapes().items()
-        }
         raw: bytes = msgpack.packb(
             {
                 "format": FORMAT,
@@ -90,21 +137,19 @@ class CheckpointHeader:
                 "model": self.model.to_dict(),
                 "training": None if self.training is None else self.training.to_dict(),
                 "step": self.step,
+                "micro_steps": self.micro_steps,
                 "data_position": self.data_position,
                 "data": self.data,
                 "tokenizer": self.tokenizer,
+                "dtype": self.dtype,
+                "weights": self.weights,
                 "metrics": {name: float(value) for name, value in self.metrics.items()},
-                "tensors": tensors,
+                "tensors": self.tensor_table(),
             }
         )
         if len(raw) > HEADER_BYTES:
             raise ValueError(f"the header takes {len(raw)} bytes, at most {HEADER_BYTES} can be")
         return raw
-
-
-def tensor_bytes(shape: tuple[int, ...]) -> int:
-    """Bytes of a tensor's data."""
-    return math.prod(shape) * 4  # float32
 
 
 def checksum(crc: int) -> bytes:
@@ -122,7 +167,9 @@ def unpack_header(head: bytes, path: Path) -> tuple[dict[str, Any], int]:
     if not small_map or not head[1:].startswith(MAGIC):
         raise CheckpointError(f"{path}: not a {FORMAT}; was it written by another program?")
     # No array may be long: its memory would be taken at once, whatever the file really holds.
-    unpacker = msgpack.Unpacker(max_buffer_size=len(head), max_array_len=8)
+    unpacker = msgpack.Unpacker(
+        max_buffer_size=len(head), max_array_len=8, max_map_len=max(len(head) // 2, 16)
+    )
     unpacker.feed(head)
     try:
         values = unpacker.unpack()
@@ -155,35 +202,28 @@ def parse_header(values: dict[str, Any], path: Path) -> CheckpointHeader:
 
     def check(right: bool, message: str) -> None:
         if not right:
-            raise CheckpointError(f"{path}: {message}")
-
-    def is_count(value: Any) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+            raise CheckpointError(f"{path}: {message:.400}")
 
     odd = sorted(map(repr, _KEYS ^ values.keys()))
-    check(not odd, f"the header has missing or unknown keys: {', '.join(odd)}")
+    check(not odd, f"the header has missing or unknown keys: {', '.join(odd[:4])}")
     kind, training, data = values["kind"], values["training"], values["data"]
     check(kind in ("weights", "training"), f"unknown kind {kind!r}; expected weights or training")
-    check(is_count(values["step"]), "step is not a count")
-    check(is_count(values["data_position"]), "data_position is not a count")
-    check(
-        values["tokenizer"] is None or isinstance(values["tokenizer"], str),
-        "tokenizer is no string",
-    )
+    for name in ("step", "micro_steps", "data_position"):
+        check(_is_count(values[name]), f"{name} is not a count")
+    check(values["tokenizer"] is None or _is_name(values["tokenizer"]), "tokenizer is no string")
+    for name, choices in (("dtype", get_args(Dtype)), ("weights", get_args(Weights))):
+        check(values[name] in choices, f"{name} is {values[name]!r}; expected one of {choices}")
     metrics = values["metrics"]
     check(
-        isinstance(metrics, dict) and all(isinstance(value, float) for value in metrics.values()),
+        isinstance(metrics, dict)
+        and all(_is_name(name) and isinstance(value, float) for name, value in metrics.items()),
         "metrics are not numbers by name",
     )
+    check(data is None or _is_fingerprint(data), "data is not the fingerprint of a corpus")
     if kind == "training":
         check(training is not None and data is not None, "a training checkpoint lacks its data")
-    if data is not None:
-        check(
-            isinstance(data, dict)
-            and data.keys() == _DATA_KEYS
-            and all(map(is_count, data.values())),
-            "data is not the fingerprint of a corpus",
-        )
+    check(kind == "training" or not values["micro_steps"], "weights are of no unfinished step")
+    check(kind == "weights" or values["weights"] == "model", "a run goes on from its own weights")
     try:
         header = CheckpointHeader(
             kind,
@@ -194,11 +234,45 @@ def parse_header(values: dict[str, Any], path: Path) -> CheckpointHeader:
             data,
             values["tokenizer"],
             metrics,
+            values["micro_steps"],
+            values["dtype"],
+            values["weights"],
+            _storage(values["tensors"], kind),
         )
     except ValueError as error:
-        raise CheckpointError(f"{path}: {error}") from None
+        raise CheckpointError(f"{path}: {error!s:.400}") from None
+    if header.training is not None and header.micro_steps >= header.training.grad_accum:
+        check(header.micro_steps == 0, "it has more passes of a step than the step has")
     _check_tensors(header, values["tensors"], path)
     return header
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= _LONGEST
+
+
+def _is_fingerprint(data: Any) -> bool:
+    """Counts and short strings by name, the row length among them."""
+    return (
+        isinstance(data, dict)
+        and len(data) <= _LONGEST
+        and all(
+            _is_name(name) and (_is_count(value) or _is_name(value)) for name, value in data.items()
+        )
+        and _is_count(data.get("row"))
+        and 0 < data["row"] < 1 << 31
+    )
+
+
+def _storage(tensors: Any, kind: Kind) -> Storage:
+    """The dtype of the first tensor, where the kind allows it; the others must have it too."""
+    first = next(iter(tensors.values()), None) if isinstance(tensors, dict) else None
+    dtype = first.get("dtype") if isinstance(first, dict) else None
+    return "bf16" if dtype == "bf16" and kind == "weights" else "float32"
 
 
 def _check_tensors(header: CheckpointHeader, tensors: Any, path: Path) -> None:
@@ -207,11 +281,11 @@ def _check_tensors(header: CheckpointHeader, tensors: Any, path: Path) -> None:
     # The count first: a forged number of layers must not make a table of two thousand million rows.
     if not isinstance(tensors, dict) or len(tensors) < 12 * header.model.num_layers:
         raise CheckpointError(message)
-    expected = header.tensor_shapes()
+    expected = header.tensor_table()
     if list(tensors) != list(expected):
-        odd = sorted(tensors.keys() ^ expected.keys()) or ["their order"]
-        raise CheckpointError(f"{message}: {odd[0]}")
-    for name, shape in expected.items():
-        wanted = {"dtype": "float32", "shape": list(shape), "bytes": tensor_bytes(shape)}
+        odd = sorted(map(str, tensors.keys() ^ expected.keys())) or ["their order"]
+        raise CheckpointError(f"{message}: {odd[0]:.200}")
+    for name, wanted in expected.items():
         if tensors[name] != wanted:
-            raise CheckpointError(f"{message}: {name} is {tensors[name]}, expected {wanted}")
+            found = str(tensors[name])
+            raise CheckpointError(f"{message}: {name} is {found:.200}, expected {wanted}")

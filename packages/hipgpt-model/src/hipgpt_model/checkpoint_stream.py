@@ -18,23 +18,25 @@ import msgpack  # type: ignore[import-untyped]
 import numpy as np
 
 from hipgpt_model.checkpoint_header import (
+    ELEMENT_BYTES,
     FORMAT,
     HEADER_BYTES,
     CheckpointError,
     CheckpointHeader,
     checksum,
     parse_header,
-    tensor_bytes,
     unpack_header,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Container, Iterable, Iterator
+
+    from hipgpt_model.checkpoint_header import Storage
 
 CHUNK_BYTES = 1 << 24
 END: bytes = msgpack.packb(f"end of {FORMAT}")
 
-_ELEMENT = np.dtype("<f4")
+_FLOAT32, _BF16 = np.dtype("<f4"), np.dtype("<u2")
 
 
 def chunk_prefix(nbytes: int) -> bytes:
@@ -66,7 +68,7 @@ def save_checkpoint(
         path: the file; an older one of this name stays as it is until the new one is complete.
         header: what it is.
         tensors: float32 arrays by name, exactly those of `header.tensor_shapes()` in their order;
-            taken one at a time.
+            taken one at a time. For storage in bf16 they are rounded to the nearest, ties to even.
 
     Raises:
         ValueError: other tensors than the header calls for.
@@ -106,13 +108,34 @@ def _write_tensors(
                 f"the checkpoint calls for {name} {shape} float32 next; "
                 f"got {given} {tuple(array.shape)} {array.dtype}"
             )
-        data = np.ascontiguousarray(array, _ELEMENT).data.cast("B")
-        start = 0
-        for size in chunk_sizes(len(data)):
+        flat = np.ascontiguousarray(array).reshape(-1)
+        crc = start = 0
+        for size in chunk_sizes(header.tensor_bytes(shape)):
+            count = size // ELEMENT_BYTES[header.storage]
+            data = encoded(flat[start : start + count], header.storage).data.cast("B")
             file.write(chunk_prefix(size))
-            file.write(data[start : start + size])
-            start += size
-        file.write(checksum(zlib.crc32(data)))
+            file.write(data)
+            crc = zlib.crc32(data, crc)
+            start += count
+        file.write(checksum(crc))
+
+
+def encoded(values: np.ndarray, storage: Storage) -> np.ndarray:
+    """float32 values (n,) as they stand in a file: "<f4", or the upper half of it as "<u2"."""
+    if storage == "float32":
+        return values.astype(_FLOAT32, copy=False)
+    bits = values.view(np.uint32)
+    # Half of the lower half's range, less one where the upper half is even: ties go to even.
+    rounded = (bits + (np.uint32(0x7FFF) + ((bits >> 16) & 1))) >> 16
+    quiet = (bits >> 16) | np.uint32(0x40)  # a NaN stays one, whatever its lower half was
+    return np.where(np.isnan(values), quiet, rounded).astype(_BF16)
+
+
+def decoded(data: memoryview, storage: Storage) -> np.ndarray:
+    """The inverse: float32 values (n,)."""
+    if storage == "float32":
+        return np.frombuffer(data, _FLOAT32).astype(np.float32, copy=False)
+    return (np.frombuffer(data, _BF16).astype(np.uint32) << 16).view(np.float32)
 
 
 def _sync_folder(folder: Path) -> None:
@@ -151,9 +174,9 @@ def read_header_from(file: BinaryIO, path: Path) -> CheckpointHeader:
 
 
 def read_tensors(
-    file: BinaryIO, header: CheckpointHeader, path: Path, wanted: int
+    file: BinaryIO, header: CheckpointHeader, path: Path, wanted: Container[str]
 ) -> Iterator[tuple[str, int, np.ndarray]]:
-    """The first `wanted` tensors of a file, chunk by chunk, from where `read_header_from` left it.
+    """The wanted tensors of a file, chunk by chunk, from where `read_header_from` left it.
 
     Yields:
         Name, number of elements before the chunk, and the chunk (n,) float32, valid until the next.
@@ -161,22 +184,27 @@ def read_tensors(
     Raises:
         CheckpointError: a tensor's data is damaged.
     """
-    shapes = list(header.tensor_shapes().items())
-    largest = max(tensor_bytes(shape) for _, shape in shapes[:wanted])
+    shapes = header.tensor_shapes()
+    largest = max(header.tensor_bytes(shape) for shape in shapes.values())
     buffer = bytearray(min(CHUNK_BYTES, largest))
-    for name, shape in shapes[:wanted]:
+    for name, shape in shapes.items():
+        nbytes = header.tensor_bytes(shape)
+        if name not in wanted:
+            file.seek(_stored_bytes(nbytes), os.SEEK_CUR)
+            continue
         crc = done = 0
-        for size in chunk_sizes(tensor_bytes(shape)):
+        for size in chunk_sizes(nbytes):
             prefix = chunk_prefix(size)
             chunk = memoryview(buffer)[:size]
             if file.read(len(prefix)) != prefix or file.readinto(chunk) != size:  # type: ignore[attr-defined]
                 raise CheckpointError(f"{path}: damaged: {name} is not laid out as its size says")
             crc = zlib.crc32(chunk, crc)
-            yield name, done // _ELEMENT.itemsize, np.frombuffer(chunk, _ELEMENT)
-            done += size
+            values = decoded(chunk, header.storage)
+            yield name, done, values
+            done += len(values)
         if file.read(len(checksum(0))) != checksum(crc):
             raise CheckpointError(f"{path}: damaged: the checksum of {name} does not match")
-    if wanted == len(shapes) and file.read(len(END)) != END:
+    if file.read(len(END)) != END:
         raise CheckpointError(f"{path}: damaged: it does not end as a checkpoint does")
 
 
@@ -193,7 +221,7 @@ def _stored_bytes(nbytes: int) -> int:
 def _check_size(header: CheckpointHeader, position: int, file_bytes: int, path: Path) -> None:
     """The file must be exactly as long as its header says."""
     for name, shape in header.tensor_shapes().items():
-        position += _stored_bytes(tensor_bytes(shape))
+        position += _stored_bytes(header.tensor_bytes(shape))
         if position > file_bytes:
             raise CheckpointError(f"{path}: cut short in {name}, after {file_bytes} bytes")
     position += len(END)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MIN_FRACTION = 0.1
 """Of the peak, where no minimum is given: as GPT-3 (Brown et al. 2020, appendix B)."""
 DECAY_FRACTION = 0.2
-"""Of the steps, where "wsd" is given no decay_steps (Hägele et al. 2024, section 4.1: 10 to 20 %)."""
+"""Of the steps, where "wsd" is given none (Hägele et al. 2024, section 4.1: 10 to 20 %)."""
 
 
 def learning_rate(step: int, config: TrainConfig) -> float:
