@@ -16,6 +16,7 @@ from hipgpt_cli.lazy import LazyGroup
 SUMMARIES = {
     "train": "Train a model on text, and save it in a folder.",
     "generate": "Write text with a trained model.",
+    "serve": "Offer a trained model to OpenAI's clients and to a browser.",
     "info": "Show devices, versions, and what a model takes.",
     "tokenizer": "Train, use, convert and look at tokenizers.",
 }
