@@ -23,6 +23,9 @@ ALLOWED = {
     "hipgpt_cli": {
         "click",
         "rich",
+        "datasets",
+        "matplotlib",
+        "pyarrow",
         "numpy",
         "starlette",
         "uvicorn",
@@ -42,7 +45,7 @@ ORDER = {
         {"cpu"},
         {"native"},
         {"hip"},
-        {"ops"},
+        {"ops", "doctor"},
     ],
     "hipgpt_model": [
         {"config", "random_streams"},

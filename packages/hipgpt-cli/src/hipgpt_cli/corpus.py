@@ -135,7 +135,7 @@ def _file(path: Path) -> Corpus:
 def _folder(path: Path) -> Corpus:
     files: list[Path] = []
     skipped: list[Path] = []
-    for file in _walk(path, skip=frozenset()):
+    for file in walk(path):
         (files if _is_text(file) else skipped).append(file)
     size = sum(file.stat().st_size for file in files)
     if not files or size == 0:
@@ -150,7 +150,7 @@ def _standard_library() -> Corpus:
     root = Path(sysconfig.get_path("stdlib"))
     files: list[Path] = []
     total = 0
-    for file in _walk(root, skip=_SKIPPED_FOLDERS, suffix=".py") if root.is_dir() else ():
+    for file in walk(root, skip=_SKIPPED_FOLDERS, suffix=".py") if root.is_dir() else ():
         if not _is_text(file):
             continue
         size = file.stat().st_size
@@ -181,7 +181,7 @@ def _standard_input() -> Corpus:
     return Corpus("stdin", f"standard input, {human.size(size)}", "-", (), size, text=text)
 
 
-def _walk(root: Path, *, skip: frozenset[str], suffix: str = "") -> Iterator[Path]:
+def walk(root: Path, *, skip: frozenset[str] = frozenset(), suffix: str = "") -> Iterator[Path]:
     """Regular files below root, by their relative path; hidden ones and links to folders not."""
     found: list[tuple[str, Path]] = []
     for folder, folders, names in os.walk(root):

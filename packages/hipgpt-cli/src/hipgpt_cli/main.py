@@ -17,6 +17,7 @@ SUMMARIES = {
     "train": "Train a model on text, and save it in a folder.",
     "generate": "Write text with a trained model.",
     "serve": "Offer a trained model to OpenAI's clients and to a browser.",
+    "data": "Prepare text for training, once; show and verify it.",
     "info": "Show devices, versions, and what a model takes.",
     "tokenizer": "Train, use, convert and look at tokenizers.",
 }

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from hipgpt_cli import human, say
 from hipgpt_cli.progress import stages
 from hipgpt_cli.text_parts import END_OF_TEXT
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
-    from hipgpt_cli.corpus import Corpus
     from hipgpt_tokenizer import Tokenizer
 
 
+class HasParts(Protocol):
+    """Text in parts: a `Corpus`, or a sample of one."""
+
+    def parts(self) -> Iterator[tuple[str, bool]]:
+        """Yield (text, whether a document ends there)."""
+
+
 def train_tokenizer(
-    corpus: Corpus,
+    corpus: HasParts,
     vocab_size: int,
     *,
     special_tokens: Sequence[str] = (END_OF_TEXT,),
