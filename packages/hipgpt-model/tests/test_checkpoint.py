@@ -31,7 +31,6 @@ from hipgpt_model import (
     save_training,
     save_weights,
 )
-
 from hipgpt_model.checkpoint_header import STEP_CONTROL_SIZE
 
 from .models import make_model, random_weights, tiny_config

@@ -17,8 +17,8 @@ import numpy as np
 
 from hipgpt_model.checkpoint import CheckpointError, TrainingState, load_training
 from hipgpt_model.checkpoint_header import STEP_CONTROL_SIZE
-from hipgpt_model.ema import WeightAverage
 from hipgpt_model.data_feed import Feed
+from hipgpt_model.ema import WeightAverage
 from hipgpt_model.evaluate import EvalReport
 from hipgpt_model.gpt import GPT
 from hipgpt_model.optim import AdamW
