@@ -61,6 +61,7 @@ ORDER = {
         {"checkpoint_stream"},
         {"checkpoint"},
         {"saving", "train"},
+        {"interop"},
     ],
 }
 
