@@ -40,9 +40,9 @@ def main() -> None:
         [lambda: backend.adamw_step(weights, gradients, m, v, **options)],
     )
     bench.report(
-        f"adamw_step_low n={n} bfloat16",
+        f"adamw_step low n={n} bfloat16",
         30 * n,
-        [lambda: backend.adamw_step_low(weights, gradients, m, v, low, **options)],
+        [lambda: backend.adamw_step(weights, gradients, m, v, low=low, **options)],
     )
 
 

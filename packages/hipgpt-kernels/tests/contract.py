@@ -31,6 +31,9 @@ WRITTEN = {
     "cross_entropy_forward_backward": ["losses", "correct", "logits"],
     "gradient_norm": [],
     "adamw_step": ["weights", "m", "v"],
+    "take_row": ["cursor", "out"],
+    "step_control": ["control", "factor"],
+    "row_means": ["out"],
     "sample": ["out", "seen"],
 }
 """The arguments that each op writes; its keys are all ops. `sample` may also spoil its logits."""
@@ -171,7 +174,22 @@ def valid(op, rng):
             "step": 1,
             "norm": np.array(2.0, np.float32),
             "max_norm": 1.0,
+            "decayed": 4,
         },
+        "take_row": lambda: {
+            "table": rng.integers(-9, 9, (M, K), np.int64),
+            "cursor": np.array(3, np.int64),
+            "out": rng.integers(10, 20, K, np.int64),
+        },
+        "step_control": lambda: {
+            "control": 1 + rng.random(8, np.float32),
+            "norm": np.array(2.0, np.float32),
+            "factor": np.array(3.0),
+            "max_norm": 1.0,
+            "outlier": 4.0,
+            "growth": 10,
+        },
+        "row_means": lambda: {"x": f(M, N), "out": rng.standard_normal(M)},
         "sample": lambda: {
             "logits": f(B, V),
             "temperature": 0.9,

@@ -164,6 +164,69 @@ def test_slices_of_flat_buffers(backend, rng):
     assert_step_exact(ours, [array[cut:] for array in arrays], **options)
 
 
+@pytest.mark.parametrize("decayed", [0, 336, 337, 1000, None])
+def test_the_first_elements_alone_decay(backend, rng, decayed):
+    """What two calls do: bit for bit, where their slices too are read 16 bytes at a time."""
+    n = 1000
+    arrays = state(rng, n)
+    options = HYPERPARAMETERS | {"step": 2}
+    whole = on_device(backend, *arrays)
+    backend.adamw_step(*whole, **options, decayed=decayed)
+    parts = on_device(backend, *arrays)
+    cut = n if decayed is None else decayed
+    backend.adamw_step(*(array[:cut] for array in parts), **options)
+    backend.adamw_step(*(array[cut:] for array in parts), **options | {"weight_decay": 0.0})
+    for one, other in zip(whole, parts, strict=True):
+        if cut % 4 == 0:
+            assert_same_bits(backend.to_numpy(one), backend.to_numpy(other))
+        else:
+            assert backend.to_numpy(one) == pytest.approx(backend.to_numpy(other), rel=1e-6)
+
+
+@pytest.mark.parametrize("factor", [0.0, 0.25, 1.0, 2.0**-24])
+def test_a_factor_is_a_smaller_gradient(backend, rng, factor):
+    """Powers of two: nothing is rounded on the way."""
+    arrays = state(rng, 1000)
+    options = HYPERPARAMETERS | {"step": 2}
+    device = on_device(backend, *arrays)
+    backend.adamw_step(*device, **options, factor=backend.from_numpy(np.array(factor)))
+    ours = [backend.to_numpy(device[i]) for i in (0, 2, 3)]
+    scaled = [arrays[0], arrays[1] * np.float32(factor), *arrays[2:]]
+    for one, other in zip(ours, run(backend, scaled, **options), strict=True):
+        assert_same_bits(one, other)
+
+
+@pytest.mark.parametrize("skipped", [False, True])
+@pytest.mark.parametrize("n", [1000, 1003])
+def test_gradients_can_be_left_zero_and_a_skipped_step_changes_nothing_else(
+    backend, rng, n, skipped
+):
+    arrays = state(rng, n)
+    options = HYPERPARAMETERS | {"step": 2}
+    device = on_device(backend, *arrays)
+    factor = backend.from_numpy(np.array(np.nan if skipped else 1.0))
+    backend.adamw_step(*device, **options, factor=factor, zero_gradients=True)
+    weights, gradients, m, v = map(backend.to_numpy, device)
+    assert not gradients.any()
+    expected = (arrays[0], *arrays[2:]) if skipped else run(backend, arrays, **options)
+    for one, other in zip((weights, m, v), expected, strict=True):
+        assert_same_bits(one, other)
+
+
+def test_numbers_may_be_on_the_device(backend, rng):
+    arrays = state(rng, 1000)
+    options = HYPERPARAMETERS | {"step": 7}
+    device = on_device(backend, *arrays)
+    changing = {
+        "learning_rate": backend.from_numpy(np.array(options["learning_rate"])),
+        "step": backend.from_numpy(np.array(7, np.int64)),
+    }
+    backend.adamw_step(*device, **options | changing)
+    ours = [backend.to_numpy(device[i]) for i in (0, 2, 3)]
+    for one, other in zip(ours, run(backend, arrays, **options), strict=True):
+        assert_same_bits(one, other)
+
+
 def test_the_same_bits_twice(backend, rng):
     arrays = state(rng, 100_003)
     options = HYPERPARAMETERS | {"step": 5}

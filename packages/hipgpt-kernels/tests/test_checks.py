@@ -58,8 +58,8 @@ def assert_refused(backend, op, arguments, *words, error=(ValueError, TypeError)
 
 
 def test_the_contract_has_a_valid_call_for_every_op():
-    memory = {"empty", "zeros", "from_numpy", "to_numpy", "copy", "fill"}
-    others = {"synchronize", "memory_info"}
+    memory = {"empty", "zeros", "from_numpy", "to_numpy", "copy", "fill", "convert"}
+    others = {"compute_dtype", "synchronize", "memory_info"}
     assert set(OPS) == Backend.__abstractmethods__ - memory - others
 
 
@@ -97,7 +97,9 @@ FREE = {("mean", "x"), ("gradient_norm", "gradients"), ("gather_batch", "tokens"
 def test_wrong_dtype(backend, rng, op, name):
     """float64 for float32, and so on: never converted in silence."""
     arguments = valid(op, rng)
-    wrong = {"f": np.float64, "i": np.float32, "u": np.int32}[arguments[name].dtype.kind]
+    wrong = {"f4": np.float64, "f8": np.float32, "i4": np.float32, "i8": np.float32}.get(
+        arguments[name].dtype.str[1:], np.int32
+    )
     arguments[name] = arguments[name].astype(wrong)
     device = to_device(backend, arguments)
     assert_refused(backend, op, device, name, np.dtype(wrong).name, error=TypeError)
@@ -120,6 +122,9 @@ VALID_CHANGES = {
     ("embedding_forward", "position_table", "first longer"),
     ("embedding_backward", "dtoken_table", "first longer"),
     ("embedding_backward", "dposition_table", "first longer"),
+    ("take_row", "table", "first longer"),
+    ("row_means", "x", "longer"),
+    ("row_means", "x", "shorter"),
     ("cross_entropy_forward", "logits", "longer"),
     ("cross_entropy_forward", "logits", "shorter"),
     ("cross_entropy_forward_backward", "logits", "longer"),
@@ -255,6 +260,11 @@ WRONG_VALUES = [
     ("adamw_step", "norm", lambda _: None, ["norm", "max_norm"]),
     ("adamw_step", "max_norm", lambda _: -1.0, ["max_norm"]),
     ("adamw_step", "max_norm", lambda _: float("nan"), ["max_norm"]),
+    ("adamw_step", "decayed", lambda _: 12, ["decayed", "11"]),
+    ("adamw_step", "decayed", lambda _: -1, ["decayed"]),
+    ("step_control", "max_norm", lambda _: -1.0, ["max_norm"]),
+    ("step_control", "outlier", lambda _: -1.0, ["outlier"]),
+    ("step_control", "growth", lambda _: -1, ["growth"]),
     ("sample", "temperature", lambda _: -0.1, ["temperature"]),
     ("sample", "temperature", lambda _: float("nan"), ["temperature"]),
     ("sample", "temperature", lambda _: float("inf"), ["temperature"]),

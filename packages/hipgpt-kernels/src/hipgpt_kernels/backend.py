@@ -22,19 +22,53 @@ Rules that hold for every op:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from contextlib import AbstractContextManager
+    from typing import Protocol
+
+    class Graph(Protocol):
+        """Captured ops."""
+
+        def launch(self) -> None:
+            """Do all of them, in the order of the stream."""
 
     from hipgpt_kernels.decode_loop import DecodeLoop
     from hipgpt_kernels.decoder import Decoder
 
 Array: TypeAlias = Any
 Activation: TypeAlias = Literal["gelu", "gelu_erf", "relu", "swiglu"]
+Number: TypeAlias = Any
+"""A number, or an array of shape () on the device, which is read when the op runs: in a captured
+graph it changes from one launch to the next. Each op says the array's dtype."""
 Precision: TypeAlias = Literal["float32", "bf16", "fp16"]
+
+
+class Control(IntEnum):
+    """What each element of `step_control`'s array is."""
+
+    LOSS_SCALE = 0
+    """What the loss is multiplied with before the backward."""
+    GOOD_STEPS = 1
+    """Steps since the scale last changed or a gradient was not finite."""
+    NORM_MEAN = 2
+    """Running mean of the gradient's norm."""
+    NORM_STEPS = 3
+    """Steps in it, at most 100."""
+    OVERFLOWS = 4
+    """Updates skipped because the gradient was not finite."""
+    OUTLIERS = 5
+    """Updates skipped because the norm was far above its mean."""
+    LOST_IN_A_ROW = 6
+    """Updates lost to gradients that were not finite, since the last that was; without those that
+    only lowered the loss scale."""
+    NORM = 7
+    """The last norm, of the gradient without the loss scale."""
 
 
 class Backend(ABC):
@@ -377,7 +411,7 @@ class Backend(ABC):
         x: Array,
         probability: float,
         seed: int,
-        stream: int,
+        stream: Number,
         *,
         residual: Array | None = None,
         out: Array | None = None,
@@ -392,6 +426,7 @@ class Backend(ABC):
             probability: in [0, 1).
             seed: 64-bit key.
             stream: 64-bit number of this use of dropout: no two uses in a training run share one.
+                An array is uint64 or int64.
             residual: shaped like x, or None.
             out: shaped like x. May alias x or residual.
         """
@@ -445,10 +480,12 @@ class Backend(ABC):
         *,
         losses: Array | None = None,
         correct: Array | None = None,
+        loss_scale: Number | None = None,
     ) -> Array:
         """As `cross_entropy_forward`, and logits becomes its own gradient, in place.
 
-        logits[m, j] = scale · (softmax(logits[m])[j] − [j = targets[m]]); 0 where target is −1.
+        logits[m, j] = scale · loss_scale · (softmax(logits[m])[j] − [j = targets[m]]); 0 where
+        target is −1. None is a `loss_scale` of 1; an array is float32.
         """
 
     # --- optimizer ----------------------------------------------------------------------------
@@ -465,37 +502,113 @@ class Backend(ABC):
         m: Array,
         v: Array,
         *,
-        learning_rate: float,
+        learning_rate: Number,
         beta1: float,
         beta2: float,
         epsilon: float,
         weight_decay: float,
-        step: int,
+        step: Number,
         norm: Array | None = None,
         max_norm: float = 0.0,
+        factor: Array | None = None,
+        decayed: int | None = None,
+        low: Array | None = None,
+        zero_gradients: bool = False,
     ) -> None:
         """One AdamW update over flat arrays (Loshchilov and Hutter 2019, algorithm 2).
 
-        g = gradients · min(1, max_norm / (norm + 1e-6)) where max_norm > 0, else gradients;
+        g = gradients · factor, or gradients · min(1, max_norm / (norm + 1e-6)) where max_norm > 0;
         m = β₁m + (1−β₁)g;  v = β₂v + (1−β₂)g²;
         weights −= learning_rate · (m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε) + weight_decay · weights).
 
-        Where `norm` is given and is not finite, nothing changes: a step with an overflow is lost,
-        the weights are not.
+        Where `norm` is given and is not finite, or `factor` is a NaN, weights, m, v and low stay as
+        they are: a step with an overflow is lost, the weights are not.
 
         Args:
             weights: (n,), updated.
             gradients: (n,).
             m: (n,), first moment, updated.
             v: (n,), second moment, updated.
-            learning_rate: step size.
+            learning_rate: step size. An array is float64.
             beta1: decay of the first moment.
             beta2: decay of the second moment.
             epsilon: added to the root of the second moment.
             weight_decay: decoupled decay; 0 for biases and gains.
-            step: t, counted from 1.
+            step: t, counted from 1. An array is int64.
             norm: what `gradient_norm` gave over all parameters, or None.
             max_norm: the limit of clipping; 0 clips nothing.
+            factor: () float64, what `step_control` gave; not together with norm.
+            decayed: weight decay is for the first so many elements alone; None: for all.
+            low: (n,) of a 16-bit dtype that `compute_dtype` gives: written with the new weights.
+            zero_gradients: leave zeros in gradients, whether or not the step is lost.
+        """
+
+    # --- the step as a whole --------------------------------------------------------------------
+
+    can_capture: bool = False
+    """Whether `capture` can turn ops into a graph that is launched as one."""
+
+    def capture(self) -> AbstractContextManager[Graph]:
+        """Ops inside are not done but become a graph, which `launch` does as one.
+
+        Arrays that are made inside live as long as the graph. Nothing inside may wait for the
+        device: no to_numpy, no synchronize, no copy from or to NumPy.
+
+        Raises:
+            RuntimeError: the backend cannot; `can_capture` says so.
+        """
+        raise RuntimeError(f"{self.name} captures no graphs; ask can_capture first")
+
+    @abstractmethod
+    def take_row(self, table: Array, cursor: Array, out: Array) -> None:
+        """out = table[cursor]; cursor += 1: what changes from step to step, prepared for many.
+
+        Args:
+            table: (rows, W) int64; other 8-byte types travel as views.
+            cursor: () int64, in [0, rows), updated.
+            out: (W,) int64, written.
+        """
+
+    @abstractmethod
+    def step_control(
+        self,
+        control: Array,
+        norm: Array,
+        factor: Array,
+        *,
+        max_norm: float = 0.0,
+        outlier: float = 0.0,
+        growth: int = 0,
+    ) -> None:
+        """Decide what becomes of an update, from the gradient's norm; nothing waits for the device.
+
+        The gradient is that of the loss times control[LOSS_SCALE]. factor is what it shall be
+        multiplied with: min(1, max_norm / (norm + 1e-6)) over the loss scale, or a NaN where the
+        update is skipped, because the norm is not finite or an outlier.
+
+        With `growth` the loss scale is dynamic (Micikevicius et al. 2018, "Mixed Precision
+        Training", section 3.2): halved, to 1 at least, where the norm is not finite, and doubled
+        after so many steps in which it was. The running mean of the norm looks back on about 100
+        steps; a skipped outlier counts in it as the largest that would not have been one, so that
+        a change for good is followed in the end.
+
+        Args:
+            control: (8,) float32, elements as `Control` names them, updated.
+            norm: () float32, what `gradient_norm` gave.
+            factor: () float64, written.
+            max_norm: the limit of clipping; 0 clips nothing.
+            outlier: skip updates whose norm is above this many times its running mean, once that
+                has 20 steps; 0 skips none.
+            growth: steps after which the loss scale doubles; 0: it never changes.
+        """
+
+    @abstractmethod
+    def row_means(self, x: Array, *, out: Array | None = None) -> Array:
+        """out[r] = the mean of x[r], summed in float64, on the device.
+
+        Args:
+            x: (rows, n), n > 0.
+            out: (rows,) float64.
         """
 
     # --- sampling -----------------------------------------------------------------------------

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hipgpt_kernels.backend import Array
 
 FLOAT32 = np.dtype(np.float32)
+CONTROL_SIZE = 8
 PRECISIONS = ("float32", "bf16", "fp16")
 ACTIVATIONS = ("gelu", "gelu_erf", "relu", "swiglu")
 
@@ -115,6 +116,15 @@ def finite(op: str, **numbers: float) -> None:
     for name, value in numbers.items():
         if not math.isfinite(value):
             raise ValueError(f"{op}: {name} is {value}, expected a finite number")
+
+
+def number(op: str, name: str, value: Any, *dtypes: Any) -> Any:
+    """A number as it is, or that of an array of shape () in memory that NumPy sees."""
+    if not hasattr(value, "strides") or isinstance(value, np.generic):
+        return value
+    dtype(op, name, value, *dtypes)
+    shape(op, name, value, ())
+    return value.item()
 
 
 def fraction(op: str, name: str, value: float, *, one: bool) -> None:
@@ -541,6 +551,51 @@ def gradient_norm(gradients: Array) -> int:
     return int(gradients.shape[0])
 
 
+def take_row(table: Array, cursor: Array, out: Array) -> tuple[int, int]:
+    """Return the rows and W."""
+    op = "take_row"
+    needed(op, np.int64, table=table, cursor=cursor, out=out)
+    written(op, np.int64, cursor=cursor, out=out)
+    dimensions(op, "table", table, 2, "(rows, W)")
+    rows, W = table.shape
+    if rows == 0:
+        raise ValueError(f"{op}: table has no rows, expected at least one")
+    shape(op, "cursor", cursor, ())
+    shape(op, "out", out, (W,), "(W,)")
+    return rows, W
+
+
+def step_control(
+    control: Array, norm: Array, factor: Array, max_norm: float, outlier: float, growth: int
+) -> None:
+    """Check the shapes and the numbers."""
+    op = "step_control"
+    needed(op, control=control, norm=norm)
+    written(op, control=control)
+    needed(op, np.float64, factor=factor)
+    written(op, np.float64, factor=factor)
+    shape(op, "control", control, (CONTROL_SIZE,), "(8,)")
+    shape(op, "norm", norm, ())
+    shape(op, "factor", factor, ())
+    at_least(op, "max_norm", max_norm, 0.0)
+    at_least(op, "outlier", outlier, 0.0)
+    at_least(op, "growth", growth, 0)
+
+
+def row_means(x: Array, out: Array | None) -> tuple[int, int]:
+    """Return the rows and n."""
+    op = "row_means"
+    needed(op, x=x)
+    dimensions(op, "x", x, 2, "(rows, n)")
+    rows, n = x.shape
+    if n == 0:
+        raise ValueError(f"{op}: x has shape {(rows, n)}, expected at least one column")
+    written(op, np.float64, out=out)
+    if out is not None:
+        shape(op, "out", out, (rows,), "(rows,)")
+    return rows, n
+
+
 def adamw_step(
     weights: Array,
     gradients: Array,
@@ -554,12 +609,19 @@ def adamw_step(
     step: int,
     norm: Array | None,
     max_norm: float,
-) -> int:
-    """Return n."""
+    factor: Array | None,
+    decayed: int | None,
+    *,
+    zero_gradients: bool,
+) -> tuple[int, int]:
+    """Return n, and how many of them decay."""
     op = "adamw_step"
     needed(op, weights=weights, gradients=gradients, m=m, v=v)
     written(op, weights=weights, m=m, v=v)
+    if zero_gradients:
+        written(op, gradients=gradients)
     optional(op, norm=norm)
+    optional(op, np.float64, factor=factor)
     dimensions(op, "weights", weights, 1, "(n,)")
     for name, array in (("gradients", gradients), ("m", m), ("v", v)):
         shape(op, name, array, tuple(weights.shape), "the shape of weights")
@@ -573,7 +635,14 @@ def adamw_step(
     at_least(op, "max_norm", max_norm, 0.0)
     if max_norm > 0.0 and norm is None:
         raise ValueError(f"{op}: max_norm is {max_norm}, which needs norm, what gradient_norm gave")
-    return int(weights.shape[0])
+    if factor is not None:
+        shape(op, "factor", factor, ())
+        if norm is not None:
+            raise ValueError(f"{op}: norm and factor are both given, expected one of them")
+    n = int(weights.shape[0])
+    if decayed is not None and not 0 <= decayed <= n:
+        raise ValueError(f"{op}: decayed is {decayed}, expected 0 to {n}, the size of weights")
+    return n, n if decayed is None else decayed
 
 
 def sample(

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
 from hipgpt_kernels import checks
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from hipgpt_kernels.backend import Number
     from hipgpt_kernels.cpu.threads import Workers
 
 BLOCK = 1 << 14
@@ -63,12 +66,17 @@ def factors(
     step: int,
     norm: np.ndarray | None,
     max_norm: float,
+    factor: np.ndarray | None,
 ) -> Factors | None:
-    """The factors of an update, or None where the norm is not finite and nothing may change."""
+    """The factors of an update, or None where nothing may change."""
     if norm is not None and not np.isfinite(norm):
         return None
     clip = 1.0
-    if max_norm > 0.0:
+    if factor is not None:
+        clip = float(factor)
+        if math.isnan(clip):
+            return None
+    elif max_norm > 0.0:
         assert norm is not None  # the arguments are checked
         clip = min(1.0, max_norm / (float(norm) + CLIP_EPSILON))
     root2 = math.sqrt(1.0 - beta2**step)
@@ -90,23 +98,75 @@ def adamw_step(
     m: np.ndarray,
     v: np.ndarray,
     *,
-    learning_rate: float,
+    learning_rate: Number,
     beta1: float,
     beta2: float,
     epsilon: float,
     weight_decay: float,
-    step: int,
+    step: Number,
     norm: np.ndarray | None = None,
     max_norm: float = 0.0,
+    factor: np.ndarray | None = None,
+    decayed: int | None = None,
+    low: None = None,
+    zero_gradients: bool = False,
 ) -> None:
-    """See `Backend.adamw_step`."""
-    n = checks.adamw_step(
-        weights, gradients, m, v,
-        learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm,
-    )  # fmt: skip
-    use = factors(learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm)
-    if use is None:
-        return
+    """See `Backend.adamw_step`. There is no `low`: the CPU computes in float32."""
+    arrays = weights, gradients, m, v
+    options = learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm
+    in_parts(workers, update, arrays, options, factor, decayed, low, zero_gradients=zero_gradients)
+
+
+Arrays: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""weights, gradients, m and v, each (n,)."""
+
+
+def in_parts(
+    workers: Workers,
+    update: Callable[[Workers, Arrays, Factors, float, float], None],
+    arrays: Arrays,
+    options: tuple[Any, ...],
+    factor: np.ndarray | None,
+    decayed: int | None,
+    low: None,
+    *,
+    zero_gradients: bool,
+) -> None:
+    """Check the arguments, then do the update of the elements that decay and of those that do not.
+
+    Args:
+        workers: who does it.
+        update: does it for some elements: workers, arrays, factors, beta1, beta2.
+        arrays: weights, gradients, m and v.
+        options: learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm.
+        factor: as for `Backend.adamw_step`.
+        decayed: likewise.
+        low: likewise, and None.
+        zero_gradients: likewise.
+    """
+    op = "adamw_step"
+    rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm = options
+    rate = checks.number(op, "learning_rate", rate, np.float64)
+    step = checks.number(op, "step", step, np.int64)
+    numbers = rate, beta1, beta2, epsilon, weight_decay, step
+    n, decayed = checks.adamw_step(
+        *arrays, *numbers, norm, max_norm, factor, decayed, zero_gradients=zero_gradients
+    )
+    if low is not None:
+        raise TypeError(f"{op}: low is an array, expected None: the CPU computes in float32")
+    for part, decay in ((slice(0, decayed), weight_decay), (slice(decayed, n), 0.0)):
+        use = factors(rate, beta1, beta2, epsilon, decay, step, norm, max_norm, factor)
+        if use is not None and part.start < part.stop:
+            some = tuple(array[part] for array in arrays)
+            update(workers, some, use, beta1, beta2)  # type: ignore[arg-type]
+    if zero_gradients:
+        gradients = arrays[1]
+        workers.run(lambda start, stop: gradients[start:stop].fill(0), n, elements=n)
+
+
+def update(workers: Workers, arrays: Arrays, use: Factors, beta1: float, beta2: float) -> None:
+    """One update of some elements."""
+    weights, gradients, m, v = arrays
     clip, first, second, step_size, small, keep = map(np.float32, use)
     decay1, decay2 = np.float32(beta1), np.float32(beta2)
 
@@ -131,4 +191,4 @@ def adamw_step(
             weight *= keep
             weight -= part
 
-    workers.run(work, n, elements=n, multiple=BLOCK)
+    workers.run(work, weights.size, elements=weights.size, multiple=BLOCK)

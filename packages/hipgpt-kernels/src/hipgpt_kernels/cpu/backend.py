@@ -20,6 +20,7 @@ from hipgpt_kernels.cpu import (
     lerp,
     linear,
     sampling,
+    step,
 )
 from hipgpt_kernels.cpu.machine import memory_info, processor_name
 from hipgpt_kernels.cpu.threads import Workers
@@ -148,4 +149,7 @@ class CpuBackend(Backend):
     cross_entropy_forward_backward = bind(cross_entropy.cross_entropy_forward_backward)
     gradient_norm = bind(adamw.gradient_norm)
     adamw_step = bind(adamw.adamw_step)
+    take_row = bind(step.take_row)
+    step_control = bind(step.step_control)
+    row_means = bind(step.row_means)
     sample = bind(sampling.sample)

@@ -13,6 +13,7 @@ import numpy as np
 from hipgpt_kernels import checks
 
 if TYPE_CHECKING:
+    from hipgpt_kernels.backend import Number
     from hipgpt_kernels.cpu.threads import Workers
 
 BLOCK = 1 << 16
@@ -39,9 +40,12 @@ def cross_entropy_forward_backward(
     *,
     losses: np.ndarray | None = None,
     correct: np.ndarray | None = None,
+    loss_scale: Number | None = None,
 ) -> np.ndarray:
     """See `Backend.cross_entropy_forward_backward`."""
     op = "cross_entropy_forward_backward"
+    if loss_scale is not None:
+        scale *= checks.number(op, "loss_scale", loss_scale, np.float32)
     return run(op, workers, logits, targets, scale, losses, correct)
 
 

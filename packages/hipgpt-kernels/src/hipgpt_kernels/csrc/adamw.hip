@@ -62,9 +62,9 @@ struct Factors {
   float scale;      // of the gradient: clipping
   float step_size;  // of m, with both bias corrections: lr · √(1 − β₂ᵗ) / (1 − β₁ᵗ)
   float small;      // added to √v, likewise corrected: ε · √(1 − β₂ᵗ)
-  float keep;       // of the weight: 1 − lr · weight_decay
+  float keep;       // of a weight that decays: 1 − lr · weight_decay
   float beta1, beta2, rest1, rest2;  // β and 1 − β, each rounded by itself
-  int skip;         // 1 where the norm is not finite and nothing may change
+  int skip;         // 1 where nothing may change
 };
 
 DEVICE double power(double base, i64 exponent) {
@@ -76,9 +76,14 @@ DEVICE double power(double base, i64 exponent) {
 }
 
 DEVICE Factors factors(double learning_rate, double beta1, double beta2, double epsilon,
-                       double weight_decay, i64 step, const float* norm, double max_norm) {
+                       double weight_decay, i64 step, const float* norm, double max_norm,
+                       const double* factor) {
   Factors use{};
   double scale = 1.0;
+  if (factor != nullptr) {
+    scale = *factor;
+    use.skip = scale != scale;
+  }
   if (norm != nullptr) {
     const float size = *norm;
     use.skip = !(fabsf(size) <= 3.402823466e38f);  // ∞ or a NaN
@@ -100,11 +105,12 @@ DEVICE Factors factors(double learning_rate, double beta1, double beta2, double 
 }
 
 // One element; the gradient is scaled before it is squared, so that a huge one cannot overflow.
-DEVICE void update(float& weight, float gradient, float& m, float& v, const Factors& use) {
+DEVICE void update(float& weight, float gradient, float& m, float& v, bool decays,
+                   const Factors& use) {
   const float g = gradient * use.scale;
   m = use.beta1 * m + use.rest1 * g;
   v = use.beta2 * v + use.rest2 * g * g;
-  weight = use.keep * weight - use.step_size * m / (sqrtf(v) + use.small);
+  weight = (decays ? use.keep : 1.0f) * weight - use.step_size * m / (sqrtf(v) + use.small);
 }
 
 struct None {};  // no low-precision copy
@@ -112,61 +118,76 @@ struct None {};  // no low-precision copy
 // Blocks take packs of 4 in turns, so the factors are paid once for many. grid: blocks.
 template <typename T>
 DEVICE void adamw(float* weights,          // (n,), updated
-                  const float* gradients,  // (n,)
+                  float* gradients,        // (n,), zeroed where wanted
                   float* m,                // (n,), updated
                   float* v,                // (n,), updated
                   T* low,                  // (n,), written with the new weights; None: not there
-                  i64 n, int blocks, double beta1, double beta2, double epsilon,
+                  i64 n,
+                  i64 decayed,  // the first so many weights decay
+                  int blocks, int zero, double beta1, double beta2, double epsilon,
                   double weight_decay, double max_norm,
-                  const float* norm,                 // () or null
+                  const float* norm,     // () or null
+                  const double* factor,  // () or null: of the gradient; a NaN skips the update
                   double learning_rate,
-                  const float* learning_rate_pointer,  // read instead of the value where not null
+                  const double* learning_rate_pointer,  // read instead of the value where not null
                   i64 step, const i64* step_pointer) {
   constexpr bool LOW = sizeof(T) == 2;
   SHARED Factors shared;
   if (thread_index() == 0) {
     if (learning_rate_pointer != nullptr) learning_rate = *learning_rate_pointer;
     if (step_pointer != nullptr) step = *step_pointer;
-    shared = factors(learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm);
+    shared =
+        factors(learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm, factor);
   }
   local_barrier();
   const Factors use = shared;
-  if (use.skip) return;
+  if (use.skip && !zero) return;
   bool vector = aligned(weights) && aligned(gradients) && aligned(m) && aligned(v);
   if constexpr (LOW) vector = vector && aligned(low, 8);
   const i64 packs = vector ? n / N : 0;
   const i64 threads = static_cast<i64>(blocks) * THREADS;
   const i64 mine = static_cast<i64>(block_index()) * THREADS + thread_index();
+  if (use.skip) {
+    for (i64 k = mine; k < packs; k += threads) store_once(gradients + k * N, Pack<float, N>{});
+    for (i64 i = packs * N + mine; i < n; i += threads) gradients[i] = 0.0f;
+    return;
+  }
   for (i64 k = mine; k < packs; k += threads) {
     auto weight = load_once<N>(weights + k * N);
     const auto gradient = load_once<N>(gradients + k * N);
     auto first = load_once<N>(m + k * N);
     auto second = load_once<N>(v + k * N);
 #pragma unroll
-    for (int i = 0; i < N; i++) update(weight[i], gradient[i], first[i], second[i], use);
+    for (int i = 0; i < N; i++) {
+      update(weight[i], gradient[i], first[i], second[i], k * N + i < decayed, use);
+    }
     store_once(weights + k * N, weight);
     store_once(m + k * N, first);
     store_once(v + k * N, second);
+    if (zero) store_once(gradients + k * N, Pack<float, N>{});
     if constexpr (LOW) store(low + k * N, from_float<T>(weight));
   }
   for (i64 i = packs * N + mine; i < n; i += threads) {  // a tail, or all where it is not aligned
     float weight = weights[i], first = m[i], second = v[i];
-    update(weight, gradients[i], first, second, use);
+    update(weight, gradients[i], first, second, i < decayed, use);
     weights[i] = weight;
     m[i] = first;
     v[i] = second;
+    if (zero) gradients[i] = 0.0f;
     if constexpr (LOW) low[i] = from_float<T>(weight);
   }
 }
 
 #define INSTANTIATE(NAME, T)                                                                     \
   KERNEL(THREADS)                                                                                \
-  void NAME(float* weights, const float* gradients, float* m, float* v, T* low, i64 n,           \
-            int blocks, double beta1, double beta2, double epsilon, double weight_decay,         \
-            double max_norm, const float* norm, double learning_rate,                            \
-            const float* learning_rate_pointer, i64 step, const i64* step_pointer) {             \
-    adamw(weights, gradients, m, v, low, n, blocks, beta1, beta2, epsilon, weight_decay,         \
-          max_norm, norm, learning_rate, learning_rate_pointer, step, step_pointer);             \
+  void NAME(float* weights, float* gradients, float* m, float* v, T* low, i64 n, i64 decayed,    \
+            int blocks, int zero, double beta1, double beta2, double epsilon,                    \
+            double weight_decay, double max_norm, const float* norm, const double* factor,       \
+            double learning_rate, const double* learning_rate_pointer, i64 step,                 \
+            const i64* step_pointer) {                                                           \
+    adamw(weights, gradients, m, v, low, n, decayed, blocks, zero, beta1, beta2, epsilon,        \
+          weight_decay, max_norm, norm, factor, learning_rate, learning_rate_pointer, step,      \
+          step_pointer);                                                                         \
   }
 INSTANTIATE(adamw_step, None)
 INSTANTIATE(adamw_step_bf16, bf16)

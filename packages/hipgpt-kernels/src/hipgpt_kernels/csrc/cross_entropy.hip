@@ -123,7 +123,7 @@ DEVICE void cross_entropy(T* logits,           // (M, V)
                           float* losses,       // (M,)
                           float* correct,      // (M,) or null
                           int V, float scale,
-                          const float* scale_pointer,  // read instead of scale where not null
+                          const float* loss_scale,  // () or null: scale is multiplied with it
                           i64* errors) {
   const i64 m = block_index();
   const Row<T> row(logits + m * V, V);
@@ -149,7 +149,7 @@ DEVICE void cross_entropy(T* logits,           // (M, V)
   }
   if (thread_index() == 0) losses[m] = logf(all.total) - (target_logit - all.most);
   if constexpr (BACKWARD) {
-    if (scale_pointer != nullptr) scale = *scale_pointer;
+    if (loss_scale != nullptr) scale *= *loss_scale;
     const float factor = scale / all.total;
     barrier();  // every thread has read the target's logit
     gradient(row, all.most, factor);
@@ -169,8 +169,8 @@ DEVICE void cross_entropy(T* logits,           // (M, V)
   KERNEL(THREADS)                                                                                \
   void cross_entropy_forward_backward_##T(T* logits, const int* targets, float* losses,          \
                                           float* correct, int V, float scale,                    \
-                                          const float* scale_pointer, i64* errors) {             \
-    cross_entropy<true>(logits, targets, losses, correct, V, scale, scale_pointer, errors);      \
+                                          const float* loss_scale, i64* errors) {                \
+    cross_entropy<true>(logits, targets, losses, correct, V, scale, loss_scale, errors);         \
   }
 INSTANTIATE(f32)
 INSTANTIATE(bf16)

@@ -44,6 +44,7 @@ from hipgpt_kernels.hip.ops import (
     lerp,
     linear,
     sampling,
+    step,
 )
 from hipgpt_kernels.hip.ops.errors import error_in
 from hipgpt_kernels.hip.staging import Staging
@@ -85,6 +86,7 @@ class HipBackend(Backend):
     """
 
     name = "hip"
+    can_capture = True
 
     def __init__(self, index: int = 0, *, stream: int | None = None) -> None:
         self.device = driver.find_device(index)
@@ -270,5 +272,7 @@ class HipBackend(Backend):
     cross_entropy_forward_backward = bind(cross_entropy.cross_entropy_forward_backward)
     gradient_norm = bind(adamw.gradient_norm)
     adamw_step = bind(adamw.adamw_step)
-    adamw_step_low = bind(adamw.adamw_step_low)
+    take_row = bind(step.take_row)
+    step_control = bind(step.step_control)
+    row_means = bind(step.row_means)
     sample = bind(sampling.sample)

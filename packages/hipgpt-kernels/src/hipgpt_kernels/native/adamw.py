@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hipgpt_kernels import checks
-from hipgpt_kernels.cpu.adamw import factors
+from hipgpt_kernels.cpu.adamw import in_parts
 from hipgpt_kernels.native.library import address, load_library
 
 if TYPE_CHECKING:
+    from hipgpt_kernels.backend import Number
+    from hipgpt_kernels.cpu.adamw import Arrays, Factors
     from hipgpt_kernels.cpu.threads import Workers
 
 
@@ -32,22 +34,26 @@ def adamw_step(
     m: np.ndarray,
     v: np.ndarray,
     *,
-    learning_rate: float,
+    learning_rate: Number,
     beta1: float,
     beta2: float,
     epsilon: float,
     weight_decay: float,
-    step: int,
+    step: Number,
     norm: np.ndarray | None = None,
     max_norm: float = 0.0,
+    factor: np.ndarray | None = None,
+    decayed: int | None = None,
+    low: None = None,
+    zero_gradients: bool = False,
 ) -> None:
-    """See `Backend.adamw_step`."""
-    n = checks.adamw_step(
-        weights, gradients, m, v,
-        learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm,
-    )  # fmt: skip
-    use = factors(learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm)
-    if use is None:
-        return
-    arrays = map(address, (weights, gradients, m, v))
-    load_library().hipgpt_adamw(workers.threads, *arrays, n, beta1, beta2, *use)
+    """See `Backend.adamw_step`. There is no `low`: the CPU computes in float32."""
+    arrays = weights, gradients, m, v
+    options = learning_rate, beta1, beta2, epsilon, weight_decay, step, norm, max_norm
+    in_parts(workers, update, arrays, options, factor, decayed, low, zero_gradients=zero_gradients)
+
+
+def update(workers: Workers, arrays: Arrays, use: Factors, beta1: float, beta2: float) -> None:
+    """One update of some elements."""
+    addresses = map(address, arrays)
+    load_library().hipgpt_adamw(workers.threads, *addresses, arrays[0].size, beta1, beta2, *use)

@@ -11,6 +11,7 @@ from hipgpt_kernels.cpu.cross_entropy import check_targets
 from hipgpt_kernels.native.library import address, load_library
 
 if TYPE_CHECKING:
+    from hipgpt_kernels.backend import Number
     from hipgpt_kernels.cpu.threads import Workers
 
 
@@ -34,9 +35,12 @@ def cross_entropy_forward_backward(
     *,
     losses: np.ndarray | None = None,
     correct: np.ndarray | None = None,
+    loss_scale: Number | None = None,
 ) -> np.ndarray:
     """See `Backend.cross_entropy_forward_backward`."""
     op = "cross_entropy_forward_backward"
+    if loss_scale is not None:
+        scale *= checks.number(op, "loss_scale", loss_scale, np.float32)
     return cross_entropy(op, workers, logits, targets, scale, losses, correct)
 
 

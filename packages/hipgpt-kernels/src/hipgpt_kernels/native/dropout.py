@@ -10,6 +10,7 @@ from hipgpt_kernels import checks
 from hipgpt_kernels.native.library import address, load_library
 
 if TYPE_CHECKING:
+    from hipgpt_kernels.backend import Number
     from hipgpt_kernels.cpu.threads import Workers
 
 
@@ -18,12 +19,13 @@ def dropout_forward(
     x: np.ndarray,
     probability: float,
     seed: int,
-    stream: int,
+    stream: Number,
     *,
     residual: np.ndarray | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """See `Backend.dropout_forward`."""
+    stream = checks.number("dropout_forward", "stream", stream, np.uint64, np.int64)
     checks.dropout_forward(x, probability, seed, stream, residual, out)
     out = np.empty(x.shape, np.float32) if out is None else out
     threshold = round(probability * 2.0**32)

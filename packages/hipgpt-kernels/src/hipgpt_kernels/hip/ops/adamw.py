@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hipgpt_kernels import checks
-from hipgpt_kernels.hip.dtypes import float32
 from hipgpt_kernels.hip.kernel import INT, LONG, POINTER, Kernel
 from hipgpt_kernels.hip.ops.seen import INT64, floating, plain, value_or_pointer, variant
 
@@ -21,6 +20,7 @@ ELEMENTS = 4
 BLOCKS_PER_UNIT = 8
 """Blocks for each compute unit: as many threads as one can hold."""
 DOUBLE = "d"
+FLOAT64 = np.dtype(np.float64)
 
 PARTIALS = Kernel("adamw", "gradient_norm_partials", POINTER, POINTER, LONG, INT)
 COMBINE = Kernel("adamw", "gradient_norm_combine", POINTER, POINTER, INT)
@@ -28,10 +28,10 @@ STEP = Kernel(
     "adamw",
     "adamw_step",
     *[POINTER] * 5,
-    LONG,
-    INT,
+    *[LONG] * 2,
+    *[INT] * 2,
     *[DOUBLE] * 5,
-    POINTER,
+    *[POINTER] * 2,
     DOUBLE,
     POINTER,
     LONG,
@@ -72,68 +72,31 @@ def adamw_step(
     step: int | DeviceArray,
     norm: DeviceArray | None = None,
     max_norm: float = 0.0,
+    factor: DeviceArray | None = None,
+    decayed: int | None = None,
+    low: DeviceArray | None = None,
+    zero_gradients: bool = False,
 ) -> None:
-    """See `Backend.adamw_step`.
-
-    `learning_rate` may be a float32 and `step` an int64 on the device, which are read when the
-    kernel runs: in a captured graph they change from step to step.
-    """
-    adamw_step_low(
-        backend,
-        weights,
-        gradients,
-        m,
-        v,
-        None,
-        learning_rate=learning_rate,
-        beta1=beta1,
-        beta2=beta2,
-        epsilon=epsilon,
-        weight_decay=weight_decay,
-        step=step,
-        norm=norm,
-        max_norm=max_norm,
-    )
-
-
-def adamw_step_low(
-    backend: HipBackend,
-    weights: DeviceArray,
-    gradients: DeviceArray,
-    m: DeviceArray,
-    v: DeviceArray,
-    low: DeviceArray | None,
-    *,
-    learning_rate: float | DeviceArray,
-    beta1: float,
-    beta2: float,
-    epsilon: float,
-    weight_decay: float,
-    step: int | DeviceArray,
-    norm: DeviceArray | None = None,
-    max_norm: float = 0.0,
-) -> None:
-    """`adamw_step` that also writes the new weights as bfloat16 or float16, for the products.
-
-    `low` is (n,), or None. Where the step is lost, because the norm is not finite, it stays as it
-    is, like the weights.
-    """
+    """See `Backend.adamw_step`."""
     op = "adamw_step"
-    rate, rate_pointer = value_or_pointer(op, "learning_rate", learning_rate, 0.0, float32)
+    rate, rate_pointer = value_or_pointer(op, "learning_rate", learning_rate, 0.0, FLOAT64)
     count, step_pointer = value_or_pointer(op, "step", step, 1, INT64)
-    n = checks.adamw_step(
+    n, decaying = checks.adamw_step(
         plain(weights),
         plain(gradients),
         plain(m),
         plain(v),
-        learning_rate=rate,
-        beta1=beta1,
-        beta2=beta2,
-        epsilon=epsilon,
-        weight_decay=weight_decay,
-        step=count,
-        norm=plain(norm),
-        max_norm=max_norm,
+        rate,
+        beta1,
+        beta2,
+        epsilon,
+        weight_decay,
+        count,
+        plain(norm),
+        max_norm,
+        plain(factor),
+        decayed,
+        zero_gradients=zero_gradients,
     )
     suffix = ""
     if low is not None:
@@ -145,5 +108,6 @@ def adamw_step_low(
     blocks = blocks_for(backend, n)
     arrays = weights, gradients, m, v, low
     numbers = beta1, beta2, epsilon, weight_decay, max_norm
-    changing = norm, rate, rate_pointer, count, step_pointer
-    STEP.launch(backend, suffix, blocks, THREADS, *arrays, n, blocks, *numbers, *changing)
+    changing = norm, factor, rate, rate_pointer, count, step_pointer
+    sizes = n, decaying, blocks, zero_gradients
+    STEP.launch(backend, suffix, blocks, THREADS, *arrays, *sizes, *numbers, *changing)

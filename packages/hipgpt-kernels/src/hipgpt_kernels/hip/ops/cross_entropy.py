@@ -56,24 +56,23 @@ def cross_entropy_forward_backward(
     backend: HipBackend,
     logits: DeviceArray,
     targets: DeviceArray,
-    scale: float | DeviceArray,
+    scale: float,
     *,
     losses: DeviceArray | None = None,
     correct: DeviceArray | None = None,
+    loss_scale: float | DeviceArray | None = None,
 ) -> DeviceArray:
-    """See `Backend.cross_entropy_forward_backward`.
-
-    `scale` may be a float32 on the device, which is read when the kernel runs: with loss scaling it
-    changes from step to step of a captured graph.
-    """
+    """See `Backend.cross_entropy_forward_backward`."""
     op = "cross_entropy_forward_backward"
-    number, pointer = value_or_pointer(op, "scale", scale, 0.0, float32)
+    one = 1.0 if loss_scale is None else loss_scale
+    number, pointer = value_or_pointer(op, "loss_scale", one, 1.0, float32)
+    scale *= number
     suffix = variant(op, logits=logits)
     M, V = checks.cross_entropy(
-        op, floating(logits), plain(targets), number, plain(losses), plain(correct)
+        op, floating(logits), plain(targets), scale, plain(losses), plain(correct)
     )
     losses = backend.empty((M,), np.float32) if losses is None else losses
     errors = error_record(backend)
     arrays = logits, targets, losses, correct
-    FORWARD_BACKWARD.launch(backend, suffix, M, THREADS, *arrays, V, number, pointer, errors)
+    FORWARD_BACKWARD.launch(backend, suffix, M, THREADS, *arrays, V, scale, pointer, errors)
     return losses

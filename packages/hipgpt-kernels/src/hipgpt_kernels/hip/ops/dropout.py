@@ -31,11 +31,7 @@ def dropout_forward(
     residual: DeviceArray | None = None,
     out: DeviceArray | None = None,
 ) -> DeviceArray:
-    """See `Backend.dropout_forward`.
-
-    `stream` may be a uint64 on the device, which is read when the kernel runs: in a captured graph
-    it changes from step to step.
-    """
+    """See `Backend.dropout_forward`."""
     number, pointer = value_or_pointer("dropout_forward", "stream", stream, 0, UINT64, INT64)
     suffix = variant("dropout_forward", x=x, residual=residual, out=out)
     checks.dropout_forward(
