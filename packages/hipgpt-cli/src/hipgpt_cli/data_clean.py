@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from hipgpt_cli.data_sources import Source
 
-_TITLE = re.compile(r"= (?!= )\S(?:.*\S)?(?<! =) =")
-"""The line of an article's title, without the spaces around it; sections have "= = Name = =". """
+_TITLE = re.compile(r"= (?!= )(?=.*[^\W\d_])\S(?:.*\S)?(?<! =) =")
+"""The line of an article's title, without the spaces around it. Sections have "= = Name = =", and
+a line without a letter is a formula."""
 
 _RULES = (
     (re.compile(r" @([-,.])@ "), r"\1"),  # 1 @,@ 000; well @-@ known; 3 @.@ 5

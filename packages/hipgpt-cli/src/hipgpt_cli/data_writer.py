@@ -13,8 +13,8 @@ import os
 import re
 import time
 from contextlib import suppress
-from dataclasses import asdict
-from typing import IO, TYPE_CHECKING, Any
+from dataclasses import asdict, fields
+from typing import IO, TYPE_CHECKING, Any, TypeGuard
 
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.files import read_json_object, write_json, write_text
@@ -227,6 +227,7 @@ class State:
         self.size = 0
         self.splits: dict[str, Any] = {}
         self._written = time.monotonic()
+        _clear_unfinished(folder)
         if self.path.is_file():
             self._read()
 
@@ -234,7 +235,10 @@ class State:
         values = read_json_object(self.path)
         if {name: values.get(name) for name in FORMAT} != FORMAT:
             raise UserError(f"{self.path} is no state of a preparation; --reset starts over")
-        found = values["settings"]
+        found, splits, size = values.get("settings"), values.get("splits"), values.get("size")
+        if not (isinstance(found, dict) and _is_whole(splits) and type(size) is int):
+            raise UserError(f"{self.path} is damaged; --reset starts over")
+        self.after, self.size, self.splits = values.get("after"), size, splits
         for name, value in self.settings.items():
             if found.get(name) != value:
                 raise UserError(
@@ -242,7 +246,6 @@ class State:
                     f"{name.replace('_', ' ')}; give the same options to go on, or --reset to "
                     "start over"
                 )
-        self.after, self.size, self.splits = values["after"], values["size"], values["splits"]
 
     def due(self) -> bool:
         """Whether it is time to write it again."""
@@ -264,6 +267,25 @@ class State:
         self._written = time.monotonic()
 
 
+def _is_whole(splits: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether splits are what `ShardWriter.kept` gave for both."""
+    from hipgpt_model.data_manifest import ShardEntry
+
+    names = {field.name for field in fields(ShardEntry)}
+    return (
+        isinstance(splits, dict)
+        and splits.keys() == {"train", "validation"}
+        and all(
+            isinstance(kept, dict)
+            and kept.keys() == {"entries", "tokens"}
+            and type(kept["tokens"]) is int
+            and isinstance(kept["entries"], list)
+            and all(isinstance(entry, dict) and entry.keys() == names for entry in kept["entries"])
+            for kept in splits.values()
+        )
+    )
+
+
 def write_manifest(folder: Path, text: str) -> None:
     """Write manifest.json, which makes the data whole, and take the state away."""
     from hipgpt_model.data_manifest import MANIFEST
@@ -272,12 +294,19 @@ def write_manifest(folder: Path, text: str) -> None:
     (folder / STATE).unlink(missing_ok=True)
 
 
+def _clear_unfinished(folder: Path) -> None:
+    """Delete what a kill in the middle of writing a small file has left."""
+    for path in folder.glob(".*.json.*.part"):
+        path.unlink()
+
+
 def clear(folder: Path) -> None:
     """Delete what a preparation writes, and the folder if nothing else is in it."""
     from hipgpt_model.data_manifest import MANIFEST
 
     if not folder.is_dir():
         return
+    _clear_unfinished(folder)
     ours = {MANIFEST, STATE, "tokenizer.json"}
     for path in sorted(folder.iterdir()):
         if path.name in ours or _OURS.fullmatch(path.name):
