@@ -53,7 +53,7 @@ ORDER = {
         {"data_manifest"},
         {"schedule", "parameters", "data"},
         {"data_feed", "data_folder"},
-        {"layers", "optim", "ema"},
+        {"layers", "optim", "ema", "distributed"},
         {"head"},
         {"gpt"},
         {"generate", "evaluate", "memory"},

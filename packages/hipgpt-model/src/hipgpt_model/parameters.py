@@ -245,6 +245,11 @@ class Parameters:
         """The tensors' names, in the order of the table."""
         return [spec.name for spec in self.table]
 
+    def span(self, name: str) -> tuple[int, int]:
+        """Where a tensor lies in the flat buffers, its padding included: (first, after the last)."""
+        offset = self._offsets[name]
+        return offset, offset + -(-self._specs[name].size // ALIGNMENT) * ALIGNMENT
+
     def view(self, buffer: Array, name: str) -> Array:
         """The part of a flat buffer that belongs to a tensor, in its shape."""
         offset = self._offsets[name]
