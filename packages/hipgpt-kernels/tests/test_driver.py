@@ -324,6 +324,33 @@ def test_a_graph_does_its_work_each_time(hip, rng):
     np.testing.assert_allclose(hip.to_numpy(x), values + 4, rtol=1e-6)
 
 
+def test_captured_ops_hand_memory_on_and_nobody_else_gets_it(hip, rng):
+    values = rng.standard_normal(300_000, dtype=np.float32)
+    x, y = hip.from_numpy(values), hip.from_numpy(values)
+    hip.add(x, y)
+    with hip.capture() as graph:
+        for _ in range(10):
+            x_plus_y = hip.add(x, y)
+            hip.add(x_plus_y, y, out=y)
+            del x_plus_y
+        last = hip.add(x, y)
+    (memory,) = graph.kept
+    assert memory.nbytes < 3 * values.nbytes  # one for the sums, one for the last
+    cached = hip.pool.cached
+    others = [hip.empty((300_000,)) for _ in range(4)]
+    for other in others:
+        hip.fill(other, np.nan)
+    graph.launch()
+    for other in others:
+        hip.fill(other, np.nan)
+    expected = hip.to_numpy(last)
+    assert np.isfinite(expected).all()
+    del graph, memory, others
+    np.testing.assert_array_equal(hip.to_numpy(last), expected)  # the array still has its memory
+    del last
+    assert hip.pool.cached > cached
+
+
 def test_waiting_inside_a_capture_is_refused_and_leaves_the_stream_usable(hip):
     x = hip.zeros((10,))
 

@@ -30,7 +30,7 @@ from hipgpt_kernels.hip.dtypes import (
     host_dtype,
 )
 from hipgpt_kernels.hip.exchange import as_device_array
-from hipgpt_kernels.hip.memory import Pool
+from hipgpt_kernels.hip.memory import GraphMemory, Pool
 from hipgpt_kernels.hip.ops import (
     activation,
     adamw,
@@ -237,17 +237,15 @@ class HipBackend(Backend):
 
     @contextlib.contextmanager
     def capture(self) -> Iterator[driver.Graph]:
-        """Ops inside are not done but become a graph, which `launch` does as one.
-
-        Arrays that are made inside live as long as the graph. Nothing inside may wait for the
-        device: no to_numpy, no synchronize, no copy from or to NumPy.
-        """
+        """See `Backend.capture`."""
+        memory = GraphMemory(self.pool)
         with self.stream.capture() as graph:
-            self.pool.kept = graph.kept
+            graph.kept.append(memory)
+            self.pool.graph = memory
             try:
                 yield graph
             finally:
-                self.pool.kept = None
+                self.pool.graph = None
 
     fill = bind(basic.fill)
     convert = bind(basic.convert)
