@@ -48,7 +48,7 @@ ORDER = {
         {"ops", "doctor"},
     ],
     "hipgpt_model": [
-        {"config", "random_streams"},
+        {"config", "stopping", "random_streams"},
         {"data_shard"},
         {"data_manifest"},
         {"schedule", "parameters", "data"},

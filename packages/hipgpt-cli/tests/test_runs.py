@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.retention import Keep
 from hipgpt_cli.runs import Run, check_name, copy_inputs, dropped_on_error, find_run, new_run
 
 NOON = datetime(2026, 11, 21, 9, 15, tzinfo=UTC)
@@ -40,7 +41,7 @@ def test_latest_names_the_newest_and_retention_goes_by_step(tmp_path):
     os.utime(run.checkpoint(2), (4e9, 4e9))
     foreign = run.checkpoint_folder / "step-00000001-mine.msgpack"
     foreign.write_text("a copy that the user keeps")
-    run.saved(8, keep_last=2)
+    run.saved(8, Keep(2))
     assert [step for step, _ in run.checkpoints()] == [6, 8]
     assert foreign.exists()
     assert run.latest.read_text() == "step-00000008.msgpack\n"

@@ -50,7 +50,10 @@ def test_a_whole_training(run, text, tmp_path, tiny):
         "tokens.json",
     ]
     header = read_header(tmp_path / "runs/first/checkpoints/step-00000012.msgpack")
-    assert header.metrics.keys() == {"loss", "validation_loss"}
+    assert header.metrics.keys() == {
+        "loss", "validation_loss", "validation_step",
+        "best_validation_loss", "best_validation_step", "evaluations_since_best",
+    }  # fmt: skip
     assert header.step == 12
 
 

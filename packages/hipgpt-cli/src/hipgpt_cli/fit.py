@@ -2,6 +2,7 @@
 
 The odd thing: it never prints a step or draws a bar itself; it drives what does (`progress.py`),
 and it owns the promise that whatever happens, the last checkpoint on disk is whole and named.
+Checkpoints are written by a thread while training goes on (`hipgpt_model.saving`).
 """
 
 from __future__ import annotations
@@ -9,18 +10,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hipgpt_cli import human
 from hipgpt_cli.errors import FULL, StoppedError, UserError, describe_os_error
 from hipgpt_cli.progress import training_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from hipgpt_cli.metrics import Metrics
     from hipgpt_cli.progress import TrainingProgress
+    from hipgpt_cli.retention import Keep
     from hipgpt_cli.runs import Run
     from hipgpt_cli.signals import Interrupts
     from hipgpt_model.evaluate import EvalReport
+    from hipgpt_model.saving import BackgroundSaver
     from hipgpt_model.train import StepReport, Trainer
+    from hipgpt_tokenizer import Tokenizer
 
 
 @dataclass(frozen=True)
@@ -30,12 +36,14 @@ class Saving:
     Attributes:
         log_every: steps between lines of metrics.jsonl.
         every: steps between checkpoints; 0 is only at the end.
-        keep_last: newest checkpoints that are kept.
+        keep: which checkpoints stay.
+        sample_every: steps between samples; 0 makes none.
     """
 
     log_every: int
     every: int
-    keep_last: int
+    keep: Keep
+    sample_every: int = 0
 
 
 @dataclass(frozen=True)
@@ -46,11 +54,14 @@ class Outcome:
         checkpoint: the last one written.
         evaluation: on held-out text at the end; None where it was stopped before.
         signal: the signal that stopped it, or None.
+        best_step: the step of the best evaluation, where it ended because none since was better;
+            else None.
     """
 
     checkpoint: Path
     evaluation: EvalReport | None
     signal: int | None
+    best_step: int | None = None
 
 
 class Fit:
@@ -61,8 +72,9 @@ class Fit:
         run: where it is saved.
         metrics: where it is recorded.
         saving: when to save.
-        fingerprint: the tokenizer's.
+        tokenizer: whose ids it trains on.
         interrupts: open while the loop runs.
+        figures: what the checkpoint that it goes on from says in its `metrics`.
     """
 
     def __init__(
@@ -71,17 +83,21 @@ class Fit:
         run: Run,
         metrics: Metrics,
         saving: Saving,
-        fingerprint: str,
+        tokenizer: Tokenizer,
         interrupts: Interrupts,
+        figures: Mapping[str, float] | None = None,
     ) -> None:
+        from hipgpt_model.stopping import BestLoss
+
         self.trainer = trainer
         self.run = run
         self.metrics = metrics
         self.saving = saving
-        self.fingerprint = fingerprint
+        self.tokenizer = tokenizer
         self.interrupts = interrupts
-        self._figures: dict[str, float] = {}
-        self._saved_step = -1
+        self._figures = dict(figures or {})
+        self._best = BestLoss.from_metrics(self._figures)
+        self._saved_at: tuple[int, int] | None = None
 
     def __call__(self) -> Outcome:
         """Train.
@@ -106,10 +122,18 @@ class Fit:
             raise UserError(f"{describe_os_error(error)}; {self._kept()}") from error
 
     def _train(self) -> Outcome:
+        from hipgpt_model.saving import BackgroundSaver
+
         trainer, config = self.trainer, self.trainer.config
+        trainer.should_pause = lambda: self.interrupts.signal is not None
         tokens_per_step = config.batch_size * trainer.data.T * config.grad_accum
-        evaluation = None
-        with training_progress(tokens_per_step, trainer.step, config.steps) as progress:
+        evaluation, ended = None, False
+        with (
+            training_progress(tokens_per_step, trainer.step, config.steps) as progress,
+            BackgroundSaver() as saver,
+        ):
+            if self._evaluation_is_owed():
+                evaluation = self._evaluate(progress, saver)
             for report in trainer.run():
                 self._record(report)
                 progress.step(report)
@@ -117,20 +141,33 @@ class Fit:
                     progress.line(
                         f"Step {report.step}: an update was skipped, its gradients were not finite"
                     )
+                self._report_saved(saver, progress)
                 if self.interrupts.signal is not None:
                     break
                 if trainer.evaluation_due:
-                    evaluation = self._evaluate(progress)
+                    evaluation = self._evaluate(progress, saver)
+                if self.saving.sample_every and report.step % self.saving.sample_every == 0:
+                    self._sample(progress)
                 if self.saving.every and report.step % self.saving.every == 0:
-                    self._save()
-        if self._saved_step != trainer.step:
-            self._save()
-        done = trainer.step == config.steps and self.interrupts.signal is None
+                    self._save(saver)
+                if ended := self._best.exhausted(config.patience):
+                    break
+            self._save(saver)
+            saver.wait()
+            self._report_saved(saver, progress)
+        done = ended or (trainer.step == config.steps and self.interrupts.signal is None)
         return Outcome(
             self.run.checkpoint(trainer.step),
             evaluation if done else None,
             self.interrupts.signal,
+            self._best.step if ended and trainer.step < config.steps else None,
         )
+
+    def _evaluation_is_owed(self) -> bool:
+        """Whether a signal came just when this step should have been evaluated."""
+        trainer = self.trainer
+        done = self._figures.get("validation_step") == trainer.step
+        return trainer.step > 0 and trainer.evaluation_due and not done and not trainer.micro_steps
 
     def _record(self, report: StepReport) -> None:
         logged = report.step % self.saving.log_every == 0 or report.step == report.steps
@@ -147,27 +184,57 @@ class Fit:
             elapsed_s=report.elapsed_s,
         )
 
-    def _evaluate(self, progress: TrainingProgress) -> EvalReport:
+    def _evaluate(self, progress: TrainingProgress, saver: BackgroundSaver) -> EvalReport:
+        step = self.trainer.step
         evaluation = self.trainer.evaluate()
-        self._figures["validation_loss"] = evaluation.loss
+        self._best.add(step, evaluation.loss)
+        self._figures |= {"validation_loss": evaluation.loss, "validation_step": float(step)}
+        self._figures |= self._best.to_metrics()
         self.metrics.add(
-            self.trainer.step,
+            step,
             validation_loss=evaluation.loss,
             validation_perplexity=evaluation.perplexity,
             validation_accuracy=evaluation.accuracy,
         )
-        progress.evaluation(self.trainer.step, evaluation)
+        progress.evaluation(step, evaluation)
+        if self.saving.keep.best and self._best.step == step:
+            self._save(saver)
         return evaluation
 
-    def _save(self) -> None:
-        from hipgpt_model.checkpoint import save_training
+    def _sample(self, progress: TrainingProgress) -> None:
+        from hipgpt_cli.sample import make_sample, record_sample
 
         step = self.trainer.step
-        path = self.run.checkpoint(step)
+        sample = make_sample(self.trainer, self.tokenizer)
+        if sample is not None:
+            record_sample(self.run.samples, step, sample)
+            progress.line(f"[Sample {step}] {' '.join((sample.prompt + sample.text).split())}")
+
+    def _save(self, saver: BackgroundSaver) -> None:
+        """Begin to save, unless just this state is being saved already."""
+        trainer = self.trainer
+        here = trainer.step, trainer.micro_steps
+        if self._saved_at == here:
+            return
+        path = self.run.checkpoint(trainer.step)
         path.parent.mkdir(parents=True, exist_ok=True)
-        save_training(path, self.trainer, self.fingerprint, metrics=self._figures)
-        self.run.saved(step, self.saving.keep_last)
-        self._saved_step = step
+        saver.save(
+            path,
+            trainer,
+            self.tokenizer.fingerprint,
+            metrics=self._figures,
+            done=lambda saved: self.run.saved(saved.step, self.saving.keep),
+        )
+        self._saved_at = here
+
+    def _report_saved(self, saver: BackgroundSaver, progress: TrainingProgress) -> None:
+        """Tell of checkpoints that are complete; raise the error of one that is not."""
+        for saved in saver.finished():
+            progress.line(
+                f"[Save {saved.step}] {human.size(saved.nbytes)} in "
+                f"{human.duration(saved.write_s)} ({saved.mb_per_s:.0f} MB/s), beside training; "
+                f"copied in {human.duration(saved.copy_s)}"
+            )
 
     def _kept(self) -> str:
         newest = self.run.newest_checkpoint()

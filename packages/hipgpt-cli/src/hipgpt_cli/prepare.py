@@ -18,6 +18,7 @@ import click
 from hipgpt_cli import human, say
 from hipgpt_cli.corpus import open_corpus
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.lock import locked
 from hipgpt_cli.progress import stages
 from hipgpt_cli.runs import Run, dropped_on_error, new_run
 from hipgpt_cli.tokenizer_training import train_tokenizer
@@ -93,10 +94,11 @@ def prepared(
             f"--vocab-size is {human.count(model.vocab_size)}; leave one of the two out"
         )
 
-    if existing is not None and params["reset"]:
-        existing.clear()  # only now: a mistake in the command line has cost nothing
     run = new_run(runs_dir, name, corpus.name)
-    with dropped_on_error(run):
+    with locked(run.lock), dropped_on_error(run):
+        if existing is not None and params["reset"]:
+            existing.clear()  # only now: a mistake in the command line has cost nothing
+        run.sweep()
         tokenizer.save(run.tokenizer)
         tokens = Path(params["tokens_path"]) if params["tokens_path"] else run.tokens
         info = _tokens(tokens, corpus, text_sha256, tokenizer, workers)

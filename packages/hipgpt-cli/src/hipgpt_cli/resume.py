@@ -1,5 +1,7 @@
 """Continue a run: with its own configuration, from its newest checkpoint or from a named one.
 
+A run that was killed before its first checkpoint goes on from its beginning.
+
 The odd thing: the run decides, not the command line. An option that says otherwise is refused, so
 nobody resumes with another model than they think; only what leaves the arithmetic as it is may
 change, and --steps, which says where the run ends.
@@ -16,23 +18,28 @@ import click
 from hipgpt_cli import human, options
 from hipgpt_cli.corpus import open_corpus
 from hipgpt_cli.errors import UserError
-from hipgpt_cli.runs import Run, copy_inputs, find_run, new_run, run_of
+from hipgpt_cli.runs import Run, copy_inputs, find_run, new_run, newest_run, run_of
 from hipgpt_cli.tokens import TokensInfo, read_info, write_tokens
 
 if TYPE_CHECKING:
-    from hipgpt_model.checkpoint import CheckpointHeader
-    from hipgpt_model.config import TrainConfig
+    from collections.abc import Mapping
+
+    from hipgpt_model.config import GPTConfig, TrainConfig
     from hipgpt_tokenizer import Tokenizer
 
 MAY_CHANGE = frozenset(
     {
-        "steps", "run_name", "runs_dir", "resume", "ckpt", "ckpt_every", "keep_last", "log_every",
-        "eval_every", "eval_batches", "device", "threads",
+        "steps", "run_name", "runs_dir", "resume", "ckpt", "ckpt_every", "keep_last", "keep_best",
+        "keep_every", "log_every", "sample_every", "eval_every", "eval_batches", "patience",
+        "device", "threads",
     }
 )  # fmt: skip
 """Options that may differ from those the run began with."""
 
-REPORTING = ("ckpt_every", "keep_last", "log_every")
+IN_TRAINING = ("steps", "eval_every", "eval_batches", "patience")
+"""Those of them that are fields of TrainConfig."""
+
+REPORTING = ("ckpt_every", "keep_last", "keep_best", "keep_every", "log_every", "sample_every")
 """Those of them that belong to the run, not to its TrainConfig."""
 
 
@@ -42,16 +49,20 @@ class Start:
 
     Attributes:
         source: the run.
-        checkpoint: its checkpoint.
-        header: what the checkpoint says of itself.
+        checkpoint: its checkpoint; None: it has none yet and begins anew.
+        step: optimizer steps done.
+        figures: what the checkpoint says in its `metrics`.
+        model: the sizes.
         config: the run's config.json.
         training: how it trains from here on: as before, but for what may change.
-        reporting: --ckpt-every, --keep-last and --log-every, by name: likewise.
+        reporting: --ckpt-every, --keep-last and the like, by name: likewise.
     """
 
     source: Run
-    checkpoint: Path
-    header: CheckpointHeader
+    checkpoint: Path | None
+    step: int
+    figures: Mapping[str, float]
+    model: GPTConfig
     config: dict[str, Any]
     training: TrainConfig
     reporting: dict[str, int]
@@ -74,49 +85,73 @@ class Inputs:
     info: TokensInfo
 
 
-def find_start(ctx: click.Context, params: dict[str, Any]) -> Start:
-    """Find the run and checkpoint that --resume or --ckpt means; change nothing yet.
+def find_source(params: dict[str, Any]) -> Run:
+    """The run that --resume or --ckpt means.
+
+    Raises:
+        UserError: there is none.
+    """
+    if params["ckpt"] is None:
+        runs_dir, name = Path(params["runs_dir"]), params["run_name"]
+        return newest_run(runs_dir) if name is None else find_run(runs_dir, name)
+    found = run_of(Path(params["ckpt"]))
+    if found is None:
+        raise UserError(
+            f"{params['ckpt']} lies in no run; --ckpt takes a checkpoint in a run's own folder, "
+            "such as runs/NAME/checkpoints/step-00000500.msgpack"
+        )
+    return found
+
+
+def find_start(ctx: click.Context, params: dict[str, Any], source: Run) -> Start:
+    """Where a run goes on; nothing is changed yet.
 
     Raises:
         click.UsageError: an option contradicts the run.
-        UserError: there is no such run or checkpoint, or nothing is left to do.
+        UserError: there is no such checkpoint, or nothing is left to do.
         CheckpointError: the checkpoint is damaged.
     """
     from hipgpt_model.checkpoint import read_header
+    from hipgpt_model.config import GPTConfig, TrainConfig
+    from hipgpt_model.stopping import BestLoss
 
-    if params["ckpt"] is None:
-        source = find_run(Path(params["runs_dir"]), params["run_name"])
-        checkpoint = source.checkpoint_at(None)
-    else:
-        checkpoint = Path(params["ckpt"])
-        found = run_of(checkpoint)
-        if found is None:
-            raise UserError(
-                f"{checkpoint} lies in no run; --ckpt takes a checkpoint in a run's own folder, "
-                "such as runs/NAME/checkpoints/step-00000500.msgpack"
-            )
-        source = found
     config = source.read_config()
-    _refuse_contradictions(ctx, config.get("options", {}), source)
-    header = read_header(checkpoint)
-    if header.training is None:
-        raise UserError(f"{checkpoint} holds weights alone, which can be used but not trained on")
+    settled = config.get("options", {})
+    _refuse_contradictions(ctx, settled, source)
     given = options.given(ctx)
-    changed = {
-        name: given[name] for name in ("steps", "eval_every", "eval_batches") if name in given
-    }
-    training = replace(header.training, **changed)
-    if header.step >= training.steps:
+    checkpoint = source.newest_checkpoint() if params["ckpt"] is None else Path(params["ckpt"])
+    step, figures = 0, {}
+    if checkpoint is None:
+        try:
+            model = GPTConfig.from_dict(config.get("model", {}))
+            training = TrainConfig.from_dict(config.get("training", {}))
+        except ValueError as error:
+            raise UserError(f"{source.config} is damaged: {error}") from error
+    else:
+        header = read_header(checkpoint)
+        if header.kind != "training" or header.training is None:
+            raise UserError(
+                f"{checkpoint} holds weights alone, which can be used but not trained on"
+            )
+        model, training = header.model, header.training
+        step, figures = header.step, header.metrics
+    training = replace(training, **{name: given[name] for name in IN_TRAINING if name in given})
+    if step >= training.steps:
         raise UserError(
-            f"run {source.name} has done {human.count(header.step)} of "
+            f"run {source.name} has done {human.count(step)} of "
             f"{human.count(training.steps)} steps; --steps with a larger number goes on"
         )
-    settled = config.get("options", {})
+    best = BestLoss.from_metrics(figures)
+    if best.exhausted(training.patience):
+        raise UserError(
+            f"run {source.name} ended early: none of {best.since} evaluations was better than that "
+            f"of step {human.count(best.step)}; a larger --patience, or 0, goes on"
+        )
     reporting = {
-        name: given[name] if name in given else int(settled.get(name, params[name]))
+        name: given[name] if name in given else settled.get(name, params[name])
         for name in REPORTING
     }
-    return Start(source, checkpoint, header, config, training, reporting)
+    return Start(source, checkpoint, step, figures, model, config, training, reporting)
 
 
 def set_up(ctx: click.Context, params: dict[str, Any], start: Start) -> Inputs:

@@ -2,8 +2,9 @@
 
     tokenizer.json  tokens.bin  tokens.json     the text as ids, and what they were made from
     checkpoints/step-00000500.msgpack           the newest few
-    latest                                      the name of the newest checkpoint, as text
-    metrics.jsonl  config.json                  what happened, and how it was asked for
+    latest  best                                the name of the newest checkpoint, and of the best
+    metrics.jsonl  samples.jsonl  config.json   what happened, and how it was asked for
+    lock                                        while a process trains here (`lock.py`)
 
 The odd thing: which checkpoint or run is newest is decided by the step in a file's name and the
 time in config.json, never by the file system's times, which a copy of the folder changes.
@@ -25,9 +26,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from hipgpt_cli.retention import Keep
+
 FORMAT = {"format": "hipgpt-run", "version": 1}
 
 _CHECKPOINT = re.compile(r"step-(\d{8,})\.msgpack")
+_LEFTOVER = re.compile(r"\..+\.part")
+"""What a process that was killed was just writing."""
 _FORBIDDEN = re.compile(r'[/\\:*?"<>|\x00-\x1f]')
 
 
@@ -45,7 +50,10 @@ class Run:
         self.tokens = path / "tokens.bin"
         self.checkpoint_folder = path / "checkpoints"
         self.latest = path / "latest"
+        self.best = path / "best"
+        self.lock = path / "lock"
         self.metrics = path / "metrics.jsonl"
+        self.samples = path / "samples.jsonl"
         self.config = path / "config.json"
 
     def read_config(self) -> dict[str, Any]:
@@ -63,6 +71,7 @@ class Run:
                 f"{config.get('version')!r}; this hipgpt reads {FORMAT['format']!r}, version "
                 f"{FORMAT['version']}"
             )
+        _check_config(config, self.config)
         return config
 
     def write_config(self, config: dict[str, Any]) -> None:
@@ -115,22 +124,39 @@ class Run:
             raise UserError(f"run {self.name} has no checkpoint of step {step}; it has {steps}")
         return self.checkpoint(step)
 
-    def saved(self, step: int, keep_last: int) -> None:
-        """Name a checkpoint just written as the newest, and delete those too many, oldest first."""
+    def saved(self, step: int, keep: Keep) -> None:
+        """Name a checkpoint just written as the newest, and delete those that are too many."""
         write_text(self.latest, self.checkpoint(step).name + "\n")
-        for _, path in self.checkpoints()[:-keep_last]:
-            path.unlink(missing_ok=True)
+        found = self.checkpoints()
+        best = keep.best_of(found)
+        if best:
+            write_text(self.best, self.checkpoint(best[0]).name + "\n")
+        chosen = keep.choose(found)
+        for other, path in found:
+            if other not in chosen and other != step:
+                path.unlink(missing_ok=True)
+
+    def sweep(self) -> None:
+        """Delete what a process that was killed was just writing. The run must be locked."""
+        for folder in (self.path, self.checkpoint_folder):
+            if folder.is_dir():
+                for path in folder.iterdir():
+                    if _LEFTOVER.fullmatch(path.name):
+                        path.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Delete what a run writes into its folder, and the folder if nothing else is in it."""
         for _, path in self.checkpoints():
             path.unlink()
+        self.sweep()
         for path in (
             self.tokenizer,
             self.tokens,
             self.tokens.with_suffix(".json"),
             self.latest,
+            self.best,
             self.metrics,
+            self.samples,
             self.config,
         ):
             path.unlink(missing_ok=True)
@@ -198,6 +224,18 @@ def find_run(runs_dir: Path, name: str | None) -> Run:
     return max(runs, key=lambda run: (str(run.read_config().get("updated", "")), run.name))
 
 
+def newest_run(runs_dir: Path) -> Run:
+    """The run that was trained last, with a checkpoint or without.
+
+    Raises:
+        UserError: there is none.
+    """
+    runs = all_runs(runs_dir)
+    if not runs:
+        raise UserError(f"there is no run in {runs_dir}: hipgpt train makes one")
+    return max(runs, key=lambda run: (str(run.read_config().get("updated", "")), run.name))
+
+
 def all_runs(runs_dir: Path) -> list[Run]:
     """Every folder with a config.json, by name."""
     if not runs_dir.is_dir():
@@ -241,3 +279,35 @@ def copy_inputs(source: Run, target: Run) -> None:
 def _list(runs_dir: Path) -> str:
     names = [run.name for run in all_runs(runs_dir)]
     return f"; there are {', '.join(names[-5:])}" if names else ", which has none yet"
+
+
+_CONFIG_TYPES: dict[str, tuple[type, ...]] = {
+    "options": (dict,),
+    "model": (dict,),
+    "training": (dict,),
+    "text_sha256": (str, type(None)),
+    "tokens_path": (str, type(None)),
+    "created": (str,),
+    "updated": (str,),
+}
+_COUNTS = ("ckpt_every", "keep_last", "keep_best", "keep_every", "log_every", "sample_every")
+_AT_LEAST_ONE = ("keep_last", "log_every")
+
+
+def _check_config(config: dict[str, Any], path: Path) -> None:
+    """Refuse a config.json whose values are of other types than hipgpt writes, by name."""
+    for name, types in _CONFIG_TYPES.items():
+        if name in config and not isinstance(config[name], types):
+            raise UserError(
+                f"{path} is damaged: {name} is {str(config[name])[:80]!r}, which no hipgpt wrote"
+            )
+    settled = config.get("options", {})
+    for name in _COUNTS:
+        value, low = settled.get(name, 1), int(name in _AT_LEAST_ONE)
+        if not isinstance(value, int) or isinstance(value, bool) or not low <= value < 1 << 63:
+            raise UserError(
+                f"{path} is damaged: {name} is {str(value)[:80]!r}, expected a whole number of at "
+                f"least {low}"
+            )
+    if not isinstance(settled.get("data", "-"), str):
+        raise UserError(f"{path} is damaged: data is no text")

@@ -6,7 +6,7 @@ or a model that no memory can hold should cost nobody the time to train a tokeni
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,10 +15,11 @@ from hipgpt_cli.errors import UserError
 from hipgpt_cli.progress import report_every
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     import click
 
+    from hipgpt_cli.resume import Start
     from hipgpt_cli.runs import Run
     from hipgpt_kernels import Backend
     from hipgpt_model.config import GPTConfig, TrainConfig
@@ -39,12 +40,14 @@ class Session:
         config: what config.json says.
         trainer: where it stands.
         tokenizer: whose ids it trains on.
+        figures: what the checkpoint that it goes on from says in its `metrics`.
     """
 
     run: Run
     config: dict[str, Any]
     trainer: Trainer
     tokenizer: Tokenizer
+    figures: Mapping[str, float]
 
 
 @contextmanager
@@ -86,29 +89,44 @@ def _new(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
         }
         inputs.run.write_config(config)
         _say_model(inputs.model)
-        yield Session(inputs.run, config, trainer, inputs.tokenizer)
+        yield Session(inputs.run, config, trainer, inputs.tokenizer, {})
 
 
 @contextmanager
 def _resumed(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
-    from hipgpt_cli.resume import find_start, set_up
+    from hipgpt_cli.lock import locked
+    from hipgpt_cli.resume import find_source, find_start, set_up
     from hipgpt_cli.runs import dropped_on_error
+    from hipgpt_cli.sample import drop_samples_after
     from hipgpt_model.train import Trainer
 
-    start = find_start(ctx, params)
-    backend = _open_device(params)
-    _check_precision(backend, start.training)
-    _check_memory(backend, start.header.model, start.training)
-    found = set_up(ctx, params, start)
-    with dropped_on_error(found.run):
-        trainer = Trainer.from_checkpoint(
-            start.checkpoint,
-            _data(found, start.header.model),
-            backend,
-            tokenizer=found.tokenizer.fingerprint,
-            train_config=start.training,
-            report_every=report_every(start.reporting["log_every"]),
-        )
+    with ExitStack() as stack:
+        source = find_source(params)
+        if params["ckpt"] is None:
+            stack.enter_context(locked(source.lock))
+            source.sweep()
+        start = find_start(ctx, params, source)
+        backend = _open_device(params)
+        _check_precision(backend, start.training)
+        _check_memory(backend, start.model, start.training)
+        found = set_up(ctx, params, start)
+        if params["ckpt"] is not None:
+            stack.enter_context(locked(found.run.lock))
+            stack.enter_context(dropped_on_error(found.run))
+        data = _data(found, start.model)
+        every = report_every(start.reporting["log_every"])
+        if start.checkpoint is None:
+            trainer = Trainer(start.model, start.training, data, backend, report_every=every)
+        else:
+            trainer = Trainer.from_checkpoint(
+                start.checkpoint,
+                data,
+                backend,
+                tokenizer=found.tokenizer.fingerprint,
+                train_config=start.training,
+                report_every=every,
+            )
+        drop_samples_after(found.run.samples, trainer.step)
         config = {
             **start.config,
             "training": trainer.config.to_dict(),
@@ -116,8 +134,17 @@ def _resumed(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
         }
         found.run.write_config(config)
         _say_model(trainer.model.config)
-        say.fact("Resuming", f"{start.checkpoint}, after step {human.count(trainer.step)}")
-        yield Session(found.run, config, trainer, found.tokenizer)
+        say.fact("Resuming", _describe_start(start, trainer))
+        yield Session(found.run, config, trainer, found.tokenizer, start.figures)
+
+
+def _describe_start(start: Start, trainer: Trainer) -> str:
+    if start.checkpoint is None:
+        return f"{start.source.path} has no checkpoint yet, so it begins anew"
+    within = ""
+    if trainer.micro_steps:
+        within = f" and {trainer.micro_steps} of {trainer.config.grad_accum} passes of the next"
+    return f"{start.checkpoint}, after step {human.count(trainer.step)}{within}"
 
 
 def _data(inputs: Any, model: GPTConfig) -> TokenData:

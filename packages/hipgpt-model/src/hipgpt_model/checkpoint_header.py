@@ -243,6 +243,8 @@ def parse_header(values: dict[str, Any], path: Path) -> CheckpointHeader:
         raise CheckpointError(f"{path}: {error!s:.400}") from None
     if header.training is not None and header.micro_steps >= header.training.grad_accum:
         check(header.micro_steps == 0, "it has more passes of a step than the step has")
+    if kind == "training" and header.training is not None:
+        check(header.dtype == header.training.dtype, "dtype and training.dtype differ")
     _check_tensors(header, values["tensors"], path)
     return header
 

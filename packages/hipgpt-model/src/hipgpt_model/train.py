@@ -365,7 +365,12 @@ class Trainer:
             CheckpointError: the file is no usable training checkpoint, or belongs to other data.
             OSError: the file could not be read.
         """
-        header, state = load_training(path, backend, tokenizer=tokenizer)
+        header, state = load_training(
+            path,
+            backend,
+            tokenizer=tokenizer,
+            dtype=None if train_config is None else train_config.dtype,
+        )
         if header.data != data.fingerprint():
             raise CheckpointError(
                 f"{path}: its run trained on other data ({_describe(header.data)}) than given "

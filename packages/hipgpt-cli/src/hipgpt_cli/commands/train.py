@@ -86,11 +86,35 @@ if TYPE_CHECKING:
     help="How many of the newest checkpoints to keep.",
 )
 @option(
+    "--keep-best",
+    type=Integer(0),
+    default=0,
+    group="Run",
+    help="Save after an evaluation that is the best so far, and keep so many of the best.",
+)
+@option(
+    "--keep-every",
+    type=Integer(0),
+    default=0,
+    metavar="STEPS",
+    group="Run",
+    help="Keep every checkpoint whose step is a multiple of this; 0: none for that reason.",
+)
+@option(
     "--log-every",
     type=Integer(1),
     default=50,
     group="Run",
     help="Steps between reports: a line, where there is no live bar, and in metrics.jsonl.",
+)
+@option(
+    "--sample-every",
+    type=Integer(0),
+    default=0,
+    metavar="STEPS",
+    group="Run",
+    help="Steps between samples of what the model writes, kept in samples.jsonl; 0: only at the "
+    "end, on the screen.",
 )
 @option_sets.training_options()
 @option_sets.model_size_options()
@@ -119,19 +143,26 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 def _train(ready: Session, params: dict[str, Any], interrupts: Interrupts) -> None:
     from hipgpt_cli.fit import Fit, Saving
     from hipgpt_cli.metrics import Metrics
+    from hipgpt_cli.retention import Keep
     from hipgpt_cli.sample import say_sample
 
     run, trainer = ready.run, ready.trainer
     metrics = Metrics(run.metrics, after=trainer.step)
     settled = ready.config["options"]
-    saving = Saving(settled["log_every"], settled["ckpt_every"], settled["keep_last"])
+    best = max(settled["keep_best"], int(trainer.config.patience > 0))
+    keep = Keep(settled["keep_last"], best, settled["keep_every"])
+    saving = Saving(settled["log_every"], settled["ckpt_every"], keep, settled["sample_every"])
     begun, start = trainer.step, time.perf_counter()
-    outcome = Fit(trainer, run, metrics, saving, ready.tokenizer.fingerprint, interrupts)()
+    outcome = Fit(trainer, run, metrics, saving, ready.tokenizer, interrupts, ready.figures)()
     run.write_config(ready.config)  # with the time: the newest run is the one that ended last
     if outcome.signal is not None:
         raise StoppedError(outcome.signal, _how_to_go_on(outcome, trainer, params))
     seconds = human.duration(time.perf_counter() - start)
     say.fact("Trained", f"{human.count(trainer.step - begun)} steps in {seconds}")
+    if outcome.best_step is not None:
+        best_file = run.checkpoint(outcome.best_step)
+        say.fact("Ended", f"early: no evaluation since step {human.count(outcome.best_step)} was "
+                          f"better; that model is {best_file}")  # fmt: skip
     say.fact("Saved", _describe_file(outcome.checkpoint))
     prompt = say_sample(trainer, ready.tokenizer)
     start_with = ("--prompt", prompt) if prompt else ()
