@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ALLOWED = {
     "hipgpt_tokenizer": set(),
     "hipgpt_kernels": {"numpy", "threadpoolctl", "rocm"},
-    "hipgpt_model": {"numpy", "msgpack", "hipgpt_kernels"},
+    "hipgpt_model": {"numpy", "msgpack", "mpi4py", "hipgpt_kernels"},
     "hipgpt_cli": {
         "click",
         "rich",
