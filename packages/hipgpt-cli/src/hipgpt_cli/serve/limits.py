@@ -32,3 +32,8 @@ class Limits:
     stops: int = 16
     stop_characters: int = 1000
     logprobs: int = 20
+
+    @property
+    def most_texts(self) -> int:
+        """Most texts of one request: more than rows and queue hold could never be taken."""
+        return min(self.request_rows, self.rows + self.queue)

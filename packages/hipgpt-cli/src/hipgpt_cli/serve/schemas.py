@@ -131,8 +131,8 @@ def parse(values: Any, limits: Limits) -> CompletionRequest:
                 code="unsupported_parameter",
             )
     stream = fields.flag("stream")
-    n = fields.integer("n", 1, 1, limits.request_rows)
-    best_of = fields.integer("best_of", n, 1, limits.request_rows)
+    n = fields.integer("n", 1, 1, limits.most_texts)
+    best_of = fields.integer("best_of", n, 1, limits.most_texts)
     request = CompletionRequest(
         model=fields.text("model"),
         prompts=_prompts(fields.take("prompt", "")),
@@ -177,11 +177,11 @@ def _check_together(request: CompletionRequest, limits: Limits) -> None:
             "cannot be streamed; leave stream or best_of out",
             param="best_of",
         )
-    if request.rows > limits.request_rows:
+    if request.rows > limits.most_texts:
         raise ApiError(
             400,
             f"the request asks for {request.rows} texts (prompts × max(n, best_of)); this server "
-            f"writes at most {limits.request_rows} for one request: send several",
+            f"writes at most {limits.most_texts} for one request: send several",
             param="prompt" if len(request.prompts) > 1 else "n",
         )
     if request.max_tokens == 0 and not request.echo:
@@ -230,7 +230,10 @@ def _include_usage(value: Any, *, stream: bool) -> bool:
         raise _wrong("stream_options", 'an object such as {"include_usage": true}', value)
     if not stream:
         raise ApiError(400, "stream_options goes with stream only", param="stream_options")
-    return _Fields(value).flag("include_usage")
+    usage = value.get("include_usage")
+    if usage is not None and not isinstance(usage, bool):
+        raise _wrong("stream_options", "an object with include_usage true or false", value)
+    return bool(usage)
 
 
 def _seed(value: int | None) -> int:

@@ -84,8 +84,7 @@ class TicketQueue:
             if self.closed:
                 raise shutting_down()
             waiting = len(self)
-            # A queue in which nobody waits takes any request, however many texts it asks for.
-            if waiting and waiting + len(ticket.answers) > self.limit + free:
+            if waiting + len(ticket.answers) > self.limit + free:
                 raise ApiError(
                     429,
                     f"the server is busy and {waiting} texts wait for their turn, of at most "
