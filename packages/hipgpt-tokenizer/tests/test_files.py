@@ -256,6 +256,16 @@ BROKEN_JSON = [
     ),
     (put("pre_tokenizer", {"type": "WhitespaceSplit"}), "model.end_of_word_suffix is ''"),
     (put("post_processor", {"type": "TemplateProcessing"}), "post_processor.type is"),
+    (
+        put(
+            "post_processor",
+            {
+                "type": "TemplateProcessing",
+                "single": [{"SpecialToken": {"id": "<|a|>"}}, {"Sequence": {"id": "A"}}],
+            },
+        ),
+        "post_processor.type is",
+    ),
     (put("decoder", {"type": "WordPiece"}), "decoder.type is 'WordPiece'"),
     (drop("model"), "model is missing"),
     (put("model", []), "model is [], expected an object"),
@@ -297,6 +307,20 @@ BROKEN_JSON = [
     ),
     (put("added_tokens", 0, "content", "\ud800"), "lone surrogate U+D800"),
 ]
+
+
+def test_a_template_that_adds_nothing_is_read(tmp_path, small):
+    """As transformers 5 writes it where a byte-level tokenizer needs no post-processor."""
+    small.save(tmp_path / "tokenizer.json")
+    document = json.loads((tmp_path / "tokenizer.json").read_text("utf-8"))
+    document["post_processor"] = {
+        "type": "TemplateProcessing",
+        "single": [{"Sequence": {"id": "A", "type_id": 0}}],
+        "pair": [{"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}],
+        "special_tokens": {},
+    }
+    (tmp_path / "other.json").write_text(json.dumps(document), "utf-8")
+    assert Tokenizer.load(tmp_path / "other.json") == small
 
 
 @pytest.mark.parametrize(("change", "message"), BROKEN_JSON)

@@ -101,7 +101,8 @@ def parse(document: dict[str, Any]) -> Model:
     body = disk.get(document, "model", dict, "")
     _check_body(body)
     pattern = _read_pattern(document.get("pre_tokenizer"))
-    _check_type(document.get("post_processor"), "post_processor", "ByteLevel")
+    if not _adds_nothing(document.get("post_processor")):
+        _check_type(document.get("post_processor"), "post_processor", "ByteLevel")
     suffix = body.get("end_of_word_suffix") or ""
     if suffix != ("</w>" if pattern == LEGACY else ""):
         raise ValueError(
@@ -148,6 +149,19 @@ def _check_body(body: dict[str, Any]) -> None:
         raise ValueError(  # noqa: TRY004 - it is the file that is wrong, not the caller
             f"model.ignore_merges is {body['ignore_merges']!r}, expected true or false"
         )
+
+
+def _adds_nothing(part: Any) -> bool:
+    """Whether a post_processor is the empty template, which transformers 5 writes."""
+    if not isinstance(part, dict) or part.get("type") != "TemplateProcessing":
+        return False
+    template = part.get("single")
+    if not isinstance(template, list) or len(template) != 1 or not isinstance(template[0], dict):
+        return False
+    sequence = template[0].get("Sequence")
+    return template[0].keys() == {"Sequence"} and (
+        isinstance(sequence, dict) and sequence.get("id") == "A"
+    )
 
 
 def _check_type(part: Any, where: str, name: str) -> None:
