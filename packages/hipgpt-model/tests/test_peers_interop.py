@@ -1,4 +1,4 @@
-"""Hugging Face's and llama.cpp's own programs read what is written, and are read: same logits, text.
+"""Hugging Face's and llama.cpp's own programs read what is written, and are read.
 
 The odd thing: weights here are random, which is harder than real ones; nothing repeats itself.
 """

@@ -7,6 +7,7 @@ module, because reading it there would mean importing the module (a test holds t
 from __future__ import annotations
 
 from importlib import import_module
+from keyword import iskeyword
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -56,7 +57,8 @@ class LazyGroup(click.Group):
         """Import the command's module and return its attribute `command`."""
         if cmd_name not in self.summaries:
             return None
-        module = import_module(f"{self.package}.{cmd_name}")
+        module_name = f"{cmd_name}_" if iskeyword(cmd_name) else cmd_name  # `hipgpt import`
+        module = import_module(f"{self.package}.{module_name}")
         command: click.Command = module.command
         return command
 

@@ -68,6 +68,36 @@ class Trained:
         return tokenizer
 
 
+def named_model(name: str, runs_dir: str, step: int | None) -> Trained:
+    """The model that one word on the command line means.
+
+    Args:
+        name: a run in `runs_dir`, the folder of a run, or a checkpoint file.
+        runs_dir: the folder of runs.
+        step: which of a run's checkpoints; None or -1: the newest.
+
+    Raises:
+        UserError: there is no such run or step.
+        CheckpointError: the checkpoint is damaged.
+    """
+    from hipgpt_cli.runs import Run
+    from hipgpt_model.checkpoint import read_header
+
+    step = None if step == -1 else step
+    path = Path(name)
+    if path.is_file():
+        if step is not None:
+            raise UserError(f"{name} is a file by itself; leave --step out")
+        return Trained(path, read_header(path), path.stem)
+    if (path / "config.json").is_file() and not (Path(runs_dir) / name).is_dir():
+        run = Run(path.resolve())
+        run.read_config()
+    else:
+        run = find_run(Path(runs_dir), name)
+    path = run.checkpoint_at(step)
+    return Trained(path, read_header(path), run.name)
+
+
 def chosen_model(ctx: click.Context, params: dict[str, Any]) -> Trained:
     """The model that `option_sets.trained_options` mean; by default the newest run's newest.
 

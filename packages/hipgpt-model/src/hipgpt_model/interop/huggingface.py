@@ -82,6 +82,16 @@ class Source:
     query_scale: float
     by_layer: bool
 
+    def check(self) -> None:
+        """See that every tensor is there and none is too many. No value is read.
+
+        Raises:
+            InteropError: a tensor is missing, unknown, or of another shape than config.json says,
+                or a file is damaged.
+        """
+        with Shards(self.folder) as shards:
+            self._found(shards)
+
     def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
         """Our name and values of every tensor, in the order of `parameter_table`.
 
@@ -89,21 +99,24 @@ class Source:
             (name, float32 array), one at a time.
 
         Raises:
-            InteropError: a tensor is missing, unknown, or of another shape than config.json says,
-                or a file is damaged.
+            InteropError: as `check`.
         """
         with Shards(self.folder) as shards:
-            if len(shards.names()) < 12 * self.config.num_layers:  # before a table is made of them
-                raise InteropError(
-                    f"{self.folder} has {len(shards.names())} tensors; config.json speaks of "
-                    f"{self.config.num_layers} blocks with 12 tensors each"
-                )
-            names = gpt2_tensors(self.config)
-            prefix = _prefix(shards, names)
-            found = {tensor.ours: _theirs(tensor, prefix) for tensor in names}
-            _check(shards, names, found, self.config, prefix)
-            for tensor in names:
-                yield tensor.ours, self._ours(tensor, shards.read(found[tensor.ours]))
+            for tensor, name in self._found(shards):
+                yield tensor.ours, self._ours(tensor, shards.read(name))
+
+    def _found(self, shards: Shards) -> list[tuple[TensorNames, str]]:
+        """Every tensor with its name in these files."""
+        if len(shards.names()) < 12 * self.config.num_layers:  # before a table is made of them
+            raise InteropError(
+                f"{self.folder} has {len(shards.names())} tensors; config.json speaks of "
+                f"{self.config.num_layers} blocks with 12 tensors each"
+            )
+        names = gpt2_tensors(self.config)
+        prefix = _prefix(shards, names)
+        found = {tensor.ours: _theirs(tensor, prefix) for tensor in names}
+        _check(shards, names, found, self.config, prefix)
+        return [(tensor, found[tensor.ours]) for tensor in names]
 
     def _ours(self, tensor: TensorNames, values: np.ndarray) -> np.ndarray:
         if tensor.transposed:
