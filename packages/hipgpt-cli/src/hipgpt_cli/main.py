@@ -18,6 +18,9 @@ SUMMARIES = {
     "generate": "Write text with a trained model.",
     "serve": "Offer a trained model to OpenAI's clients and to a browser.",
     "data": "Prepare text for training, once; show and verify it.",
+    "evaluate": "Measure how well a model predicts a text, or answers questions.",
+    "import": "Take over a model of another program.",
+    "export": "Save a model for another program.",
     "info": "Show devices, versions, and what a model takes.",
     "tokenizer": "Train, use, convert and look at tokenizers.",
 }

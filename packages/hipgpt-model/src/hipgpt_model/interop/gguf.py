@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO, TypeAlias
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 from hipgpt_model.interop.gpt2 import gpt2_tensors, refuse_what_gpt2_lacks
 from hipgpt_model.interop.quantize import Kind, fits, quantize, quantized_bytes
@@ -83,7 +83,7 @@ def tensor_kinds(config: GPTConfig, kind: Kind) -> dict[str, Kind]:
 
 
 def write_gguf(
-    file: BinaryIO,
+    file: IO[bytes],
     config: GPTConfig,
     tensors: Iterable[tuple[str, np.ndarray]],
     vocabulary: Vocabulary,

@@ -15,7 +15,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import IO, TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -285,7 +285,7 @@ def config_json(config: GPTConfig, eos_id: int | None) -> dict[str, Any]:
 
 
 def write_tensors(
-    file: BinaryIO, config: GPTConfig, tensors: Iterable[tuple[str, np.ndarray]]
+    file: IO[bytes], config: GPTConfig, tensors: Iterable[tuple[str, np.ndarray]]
 ) -> None:
     """Write model.safetensors.
 

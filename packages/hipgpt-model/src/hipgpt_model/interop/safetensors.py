@@ -15,7 +15,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NoReturn, Self
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NoReturn, Self
 
 import numpy as np
 
@@ -193,7 +193,7 @@ def _refuse(path: Path, what: str) -> NoReturn:
 
 
 def write(
-    file: BinaryIO,
+    file: IO[bytes],
     shapes: Mapping[str, tuple[int, ...]],
     tensors: Iterable[tuple[str, np.ndarray]],
     metadata: Mapping[str, str],
