@@ -85,7 +85,7 @@ def save_checkpoint(
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
     except OSError as error:
         raise OSError(
             error.errno,
@@ -138,7 +138,7 @@ def decoded(data: memoryview, storage: Storage) -> np.ndarray:
     return (np.frombuffer(data, _BF16).astype(np.uint32) << 16).view(np.float32)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make the renaming itself survive a power cut, where the system can sync a folder."""
     with suppress(OSError):  # Windows cannot open one
         descriptor = os.open(folder, os.O_RDONLY)
