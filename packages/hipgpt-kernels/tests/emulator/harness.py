@@ -8,6 +8,7 @@ launch's arguments is held against what the compiler wrote about the kernel.
 
 import ctypes
 import functools
+import inspect
 import mmap
 import os
 import shutil
@@ -104,6 +105,8 @@ def repair(emu, pcode):
       the whole of what 32 bits can address, of which only what is touched takes memory.
     - It flushes subnormals where it finds a clang to compile that switch with; code for HIP asks
       for subnormals (`float_mode` of the kernel descriptor).
+    - It takes register 128 + n of a 16-bit instruction for the upper half of n on CDNA too, where
+      registers are numbered to 255 and have no halves.
     """
     from tinygrad.dtype import dtypes
 
@@ -124,7 +127,22 @@ def repair(emu, pcode):
     pcode._FUNCS["fma"] = fma
     pcode._FUNCS["f32_to_bf16"] = f32_to_bf16
     emu._get_ftz_lib = lambda: (None, 0)
+    without_halves(emu)
     emu.Buffer = with_wide_lds(emu.Buffer, emu.BufferSpec)
+
+
+def without_halves(emu):
+    """Give CDNA's 16-bit instructions handlers for which no register is an upper half."""
+    space = dict(vars(emu))
+    names = "_load_vsrc0", "_compile_vop12", "_compile_vopc"
+    for name in names:
+        source = inspect.getsource(getattr(emu, name))
+        for first_half in ("_c(128)", "_c(384)"):
+            source = source.replace(first_half, "_c(1 << 20)")
+        exec(source, space)
+    for kind, handler in emu._INST_HANDLERS.items():
+        if kind.__module__ == emu.irc.__name__ and handler.__name__ in names:
+            emu._INST_HANDLERS[kind] = space[handler.__name__]
 
 
 LDS_SPACE = (4 << 30) + (1 << 20)

@@ -77,16 +77,29 @@ class CodeObjects:
             cache.write(cache_name(self.device.architecture, stem), found)
         return found
 
+    def place(self, stem: str) -> str:
+        """Where a kernel's code is: "built ahead", "cached", or "missing", to be compiled."""
+        if self._built_ahead(stem) is not None:
+            return "built ahead"
+        return "missing" if self._find(stem) is None else "cached"
+
     def _find(self, stem: str) -> bytes | None:
         """Built ahead from these very sources, or cached."""
         if stem in self._compiled:
             return self._compiled[stem]
+        path = self._built_ahead(stem)
+        if path is not None:
+            return path.read_bytes()
+        return cache.read(cache_name(self.device.architecture, stem))
+
+    def _built_ahead(self, stem: str) -> Path | None:
+        """The file that came with the package, if it was made from these very sources."""
         manifest, wanted = build.read_manifest(), build.source_hash(stem)
         for architecture in candidates(self.device.architecture):
             path = build.code_path(build.CODE, architecture, stem)
             if manifest.get(path.relative_to(build.CODE).as_posix()) == wanted and path.exists():
-                return path.read_bytes()
-        return cache.read(cache_name(self.device.architecture, stem))
+                return path
+        return None
 
     def missing(self) -> list[str]:
         """The kernels that would have to be compiled."""

@@ -249,6 +249,14 @@ def find_device(index: int = 0) -> Device:
     )
 
 
+def version_text(device: Device) -> str:
+    """The runtime's version in its own way of counting: "CUDA 13.0", "HIP 6.3.42134"."""
+    version = device.runtime_version
+    if device.nvidia:
+        return f"CUDA {version // 1000}.{version % 1000 // 10} through HIP"
+    return f"HIP {version // 10**7}.{version // 10**5 % 100}.{version % 10**5}"
+
+
 def text(value: Any) -> str:
     """A C string as hip-python gives it: str, bytes or its own type."""
     return value.decode() if hasattr(value, "decode") else str(value)
