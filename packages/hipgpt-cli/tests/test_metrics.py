@@ -1,5 +1,6 @@
 """metrics.jsonl: whole lines, in order, of this run only."""
 
+import csv
 import json
 import math
 
@@ -26,3 +27,29 @@ def test_resuming_drops_what_came_after_and_what_is_broken(tmp_path):
     metrics = Metrics(path, after=5)
     metrics.add(6, loss=1.0)
     assert [line["step"] for line in lines(path)] == [1, 5, 6]
+
+
+def test_the_csv_has_the_same_figures(tmp_path):
+    metrics = Metrics(tmp_path / "m.jsonl")
+    assert metrics.csv.read_text().startswith("step,loss,accuracy,")
+    metrics.add(1, loss=2.5, accuracy=None)
+    metrics.add(1, validation_loss=math.inf)
+    metrics.add(2, loss=2.25, loss_scale=8.0)  # a new column: the file is made anew
+    metrics.add(3, loss=2.0)
+    rows = list(csv.DictReader(metrics.csv.read_text().splitlines()))
+    assert [row["loss"] for row in rows] == ["2.5", "", "2.25", "2.0"]
+    assert [row["loss_scale"] for row in rows] == ["", "", "8.0", ""]
+    assert rows[1]["validation_loss"] == ""
+    again = Metrics(tmp_path / "m.jsonl", after=1)
+    assert len(list(csv.DictReader(again.csv.read_text().splitlines()))) == 2
+
+
+def test_followers_are_told(tmp_path):
+    told = []
+
+    class Follower:
+        def add(self, step, **values):
+            told.append((step, values))
+
+    Metrics(tmp_path / "m.jsonl", followers=[Follower()]).add(4, loss=1.0)
+    assert told == [(4, {"loss": 1.0})]
