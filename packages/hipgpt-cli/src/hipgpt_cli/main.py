@@ -22,6 +22,7 @@ SUMMARIES = {
     "import": "Take over a model of another program.",
     "export": "Save a model for another program.",
     "info": "Show devices, versions, and what a model takes.",
+    "doctor": "Run every kernel on every device, and say what is wrong.",
     "tokenizer": "Train, use, convert and look at tokenizers.",
 }
 
