@@ -9,6 +9,9 @@ import numpy as np
 from hipgpt_kernels import checks
 from hipgpt_kernels.philox import uniform
 
+FIRST_CANDIDATES = 512
+"""How many of the likeliest ids top-p looks at before it looks at more."""
+
 if TYPE_CHECKING:
     from hipgpt_kernels.cpu.threads import Workers
 
@@ -73,15 +76,34 @@ def keep(
     chosen = scores[ids].astype(np.float64)
     weights = np.exp((chosen - chosen.max()) / temperature)
     if top_p < 1.0:
-        order = np.argsort(-weights, kind="stable")  # ties: smaller ids first
-        before = np.cumsum(weights[order]) - weights[order]
-        count = max(1, int(np.count_nonzero(before < top_p * weights.sum())))
-        kept = np.sort(order[:count])
+        kept = nucleus(weights, top_p * weights.sum())
         ids, weights = ids[kept], weights[kept]
     if min_p > 0.0:
         likely = weights >= min_p * weights.max()
         ids, weights = ids[likely], weights[likely]
     return ids, weights
+
+
+def nucleus(weights: np.ndarray, limit: float) -> np.ndarray:
+    """Which of the weights (n,) are the fewest likeliest that reach a sum, in increasing order.
+
+    A model is mostly sure, so a few hundred candidates are sorted first, and more only if those do
+    not reach the limit: sorting 50,257 weights takes 5 ms, as long as a small model's token.
+    """
+    wanted = FIRST_CANDIDATES
+    while True:
+        if wanted >= weights.size:
+            candidates = np.arange(weights.size)
+        else:  # with all equals of the last, so that ties are broken as among all
+            least = np.partition(weights, weights.size - wanted)[weights.size - wanted]
+            candidates = np.flatnonzero(weights >= least)
+        order = candidates[np.argsort(-weights[candidates], kind="stable")]  # ties: smaller first
+        sums = np.cumsum(weights[order])
+        if sums[-1] >= limit or wanted >= weights.size:
+            break
+        wanted *= 16
+    before = sums - weights[order]
+    return np.sort(order[: max(1, int(np.count_nonzero(before < limit)))])
 
 
 def draw(ids: np.ndarray, weights: np.ndarray, u: float) -> int:
