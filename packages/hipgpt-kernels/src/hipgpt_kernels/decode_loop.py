@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from hipgpt_kernels.decoder import Decoder
 
 
+NOTHING, NOT_FINITE = -1, -2
+"""What stands for the id of a row that drew none, and of one whose logits were not finite."""
+
+
 @dataclass(frozen=True)
 class RowSampling:
     """How one row draws; the fields of `Backend.sample`, and where it ends.
@@ -50,8 +54,16 @@ class DecodeLoop(ABC):
     """How many launches may wait to be taken. More would overwrite what was not taken yet."""
 
     @abstractmethod
-    def logits(self, row: int) -> Array:
-        """(1, V): where whoever has read the row's prompt writes the logits of its last token."""
+    def logits(self, first: int, count: int = 1) -> Array:
+        """(count, V), rows `first` …: what a next draw comes from.
+
+        Whoever has read a row's prompt writes the logits of its last token here before `begin`.
+        Else they are those of the last launch once `settle` was called.
+        """
+
+    @abstractmethod
+    def settle(self) -> None:
+        """Have every drawn token read, where `launch` has put that off."""
 
     @abstractmethod
     def begin(self, row: int, length: int, sampling: RowSampling) -> None:
@@ -69,13 +81,23 @@ class DecodeLoop(ABC):
         whose cache was full, after that draw: only `begin` can revive it.
         """
 
-    @abstractmethod
     def take(self) -> np.ndarray:
         """(B,) int32: the ids that the oldest untaken launch drew, −1 for rows that drew none.
 
         Raises:
-            FloatingPointError: a row's logits were not finite.
+            FloatingPointError: a row's logits were not finite; it has ended.
         """
+        ids = self._oldest()
+        if ids.min() == NOT_FINITE:
+            raise FloatingPointError(
+                f"the logits of row {int(ids.argmin())} are not finite; the weights have "
+                "overflowed or are damaged"
+            )
+        return ids
+
+    @abstractmethod
+    def _oldest(self) -> np.ndarray:
+        """(B,) int32: what the oldest untaken launch has left, NOTHING and NOT_FINITE too."""
 
 
 @dataclass
@@ -111,9 +133,9 @@ class HostLoop(DecodeLoop):
         self._drawn: deque[np.ndarray] = deque()
         self._one = backend.empty((1,), np.int32)
 
-    def logits(self, row: int) -> Array:
+    def logits(self, first: int, count: int = 1) -> Array:
         """See `DecodeLoop.logits`."""
-        return self._logits[row : row + 1]
+        return self._logits[first : first + count]
 
     def begin(self, row: int, length: int, sampling: RowSampling) -> None:
         """See `DecodeLoop.begin`."""
@@ -130,42 +152,44 @@ class HostLoop(DecodeLoop):
 
     def launch(self) -> None:
         """See `DecodeLoop.launch`."""
-        self._read()
-        ids = np.full(self.rows, -1, np.int32)
+        self.settle()
+        ids = np.full(self.rows, NOTHING, np.int32)
         for number, row in list(self._live.items()):
             row.token = ids[number] = self._draw(number, row)
             row.draws += 1
             if (
-                row.token in row.sampling.stop_ids
+                row.token in {NOT_FINITE, *row.sampling.stop_ids}
                 or row.draws == row.sampling.remaining
                 or row.length == self.capacity
             ):
                 del self._live[number]
         self._drawn.append(ids)
 
-    def take(self) -> np.ndarray:
-        """See `DecodeLoop.take`."""
+    def _oldest(self) -> np.ndarray:
         return self._drawn.popleft()
 
     def _draw(self, number: int, row: _Row) -> int:
         """Draw one row's id from its logits."""
         sampling = row.sampling
-        self.backend.sample(
-            self.logits(number),
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            min_p=sampling.min_p,
-            repetition_penalty=sampling.repetition_penalty,
-            seen=row.seen,
-            seed=sampling.seed,
-            position=sampling.draw + row.draws,
-            out=self._one,
-        )
-        return int(self.backend.to_numpy(self._one)[0])
+        try:
+            self.backend.sample(
+                self.logits(number),
+                temperature=sampling.temperature,
+                top_k=sampling.top_k,
+                top_p=sampling.top_p,
+                min_p=sampling.min_p,
+                repetition_penalty=sampling.repetition_penalty,
+                seen=row.seen,
+                seed=sampling.seed,
+                position=sampling.draw + row.draws,
+                out=self._one,
+            )
+            return int(self.backend.to_numpy(self._one)[0])
+        except FloatingPointError:
+            return NOT_FINITE
 
-    def _read(self) -> None:
-        """The logits after the tokens that were drawn, in one step over the rows that have one.
+    def settle(self) -> None:
+        """See `DecodeLoop.settle`: one step over the rows that have a token which was not read.
 
         Rows from the first of them to the last take part, so that a lone one costs no more than
         itself wherever it stands.

@@ -1,22 +1,26 @@
-"""New tokens, one after another, from a prompt: ids in, ids out.
+"""New tokens, one after another, from a prompt or from many: ids in, ids out.
 
-Each token is read once and its keys and values are kept (`KVCache`). The odd thing: positions are
-learned, so the cache cannot slide. When all S positions are taken, the last S // 2 tokens are read
-anew from position 0: the text goes on, and each such break costs one short prompt.
+Each token is read once and its keys and values are kept. The odd thing: positions are learned, so
+the cache cannot slide. When all S positions are taken, the last S // 2 tokens are read anew from
+position 0: the text goes on, and each such break costs one short prompt.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from collections import deque
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-import numpy as np
+from hipgpt_model.batch import BatchGenerator, checked_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hipgpt_model.gpt import GPT
+
+MOST_SLOTS = 64
+"""Texts at once unless told otherwise: from here on a GPU gains little from more."""
 
 
 @dataclass(frozen=True)
@@ -75,53 +79,99 @@ def generate(model: GPT, prompt_ids: Sequence[int], sampling: SamplingConfig) ->
         ValueError: the prompt is empty, or holds an id outside the vocabulary; at the call, not at
             the first token.
     """
-    if len(prompt_ids) == 0:
-        raise ValueError(
-            "the prompt is empty; a model continues text, so give at least one id, such as that "
-            "of the token that begins or separates texts"
-        )
-    V = model.config.vocab_size
-    for position, token in enumerate(prompt_ids):
-        if not 0 <= token < V:
-            raise ValueError(
-                f"id {token} at position {position} of the prompt is outside the model's "
-                f"vocabulary, 0 … {V - 1}: was the text encoded by another tokenizer?"
-            )
-    return _draw(model, [int(token) for token in prompt_ids], sampling)
+    return _draw(model, checked_prompt(model, prompt_ids), sampling)
 
 
 def _draw(model: GPT, ids: list[int], sampling: SamplingConfig) -> Iterator[int]:
-    backend, S = model.backend, model.config.max_seq_len
-    cache = model.new_cache(1)
-    seen = None
-    if sampling.repetition_penalty != 1:
-        occurred = np.zeros((1, model.config.vocab_size), np.uint8)
-        occurred[0, ids] = 1
-        seen = backend.from_numpy(occurred)
-    drawn = backend.empty((1,), np.int32)
+    if sampling.num_tokens == 0:
+        return
+    batch = BatchGenerator(model, slots=1)
+    batch.add(ids, sampling)
+    while batch.texts:
+        for drawn in batch.step():
+            if drawn.token is not None:
+                yield drawn.token
 
-    unread = ids[-S:]
-    for draw in range(sampling.num_tokens):
-        if cache.length == S:
-            cache.length = 0
-            unread = ids[-max(S // 2, 1) :]
-        tokens = backend.from_numpy(np.array([unread], np.int32))  # (1, T)
-        logits = model.forward_cached(tokens, cache)  # (1, V)
-        backend.sample(
-            logits,
-            temperature=sampling.temperature,
-            top_k=sampling.top_k,
-            top_p=sampling.top_p,
-            min_p=sampling.min_p,
-            repetition_penalty=sampling.repetition_penalty,
-            seen=seen,
-            seed=sampling.seed,
-            position=draw,
-            out=drawn,
+
+@dataclass(frozen=True)
+class Generation:
+    """One text of a batch.
+
+    Attributes:
+        ids: the new tokens, without the prompt.
+        ended: "length": `num_tokens` were drawn; "stop": it came to a stop id.
+    """
+
+    ids: list[int]
+    ended: str
+
+
+def generate_batch(
+    model: GPT,
+    prompts: Sequence[Sequence[int]],
+    sampling: SamplingConfig | Sequence[SamplingConfig],
+    *,
+    slots: int | None = None,
+) -> Iterator[tuple[int, Generation]]:
+    """Continue many prompts, several at a time; each text as `generate` would give it alone.
+
+    Args:
+        model: the model.
+        prompts: each at least one id; they may be of different lengths.
+        sampling: how tokens are chosen: one for each prompt, or one for all, and then prompt i is
+            given the seed `sampling.seed` + i.
+        slots: how many texts at once; None: `MOST_SLOTS`, or as many as fit into a quarter of the
+            memory that is free.
+
+    Yields:
+        The number of a prompt and its text, in the order in which the texts end.
+
+    Raises:
+        ValueError: a prompt is empty or holds an id outside the vocabulary, or there is another
+            number of samplings than of prompts; at the call.
+    """
+    if isinstance(sampling, SamplingConfig):
+        samplings = [
+            replace(sampling, seed=(sampling.seed + number) % 2**64)
+            for number in range(len(prompts))
+        ]
+    else:
+        samplings = list(sampling)
+    if len(samplings) != len(prompts):
+        raise ValueError(
+            f"got {len(prompts)} prompts and {len(samplings)} samplings; give one for each, or one "
+            "for all"
         )
-        token = int(backend.to_numpy(drawn)[0])
-        if token in sampling.stop_ids:
-            return
-        yield token
-        ids.append(token)
-        unread = [token]
+    checked = [checked_prompt(model, prompt) for prompt in prompts]
+    if slots is None:
+        slots = slots_that_fit(model)
+    return _draw_batch(model, checked, samplings, max(1, min(slots, len(checked))))
+
+
+def _draw_batch(
+    model: GPT, prompts: list[list[int]], samplings: list[SamplingConfig], slots: int
+) -> Iterator[tuple[int, Generation]]:
+    waiting = deque(range(len(prompts)))
+    batch = BatchGenerator(model, slots)
+    texts: dict[int, tuple[int, list[int]]] = {}  # by slot: number of the prompt, its new ids
+    while waiting or batch.texts:
+        while waiting and batch.free:
+            number = waiting.popleft()
+            if samplings[number].num_tokens == 0:
+                yield number, Generation([], "length")
+                continue
+            texts[batch.add(prompts[number], samplings[number])] = number, []
+        for drawn in batch.step():
+            number, ids = texts[drawn.slot]
+            if drawn.token is not None:
+                ids.append(drawn.token)
+            if drawn.ended:
+                yield number, Generation(ids, drawn.ended)
+
+
+def slots_that_fit(model: GPT) -> int:
+    """How many rows of KV cache fit into a quarter of the free memory, 1 … `MOST_SLOTS`."""
+    config = model.config
+    row = 2 * config.num_layers * config.max_seq_len * config.embed_dim * model.dtype.itemsize
+    free, _ = model.backend.memory_info()
+    return max(1, min(MOST_SLOTS, free // 4 // row))

@@ -11,6 +11,7 @@ are added up in fixed order, so there are no atomics here either.
 */
 
 #include "errors.h"
+#include "overlap.h"
 #include "philox.h"
 #include "scan.h"
 
@@ -89,7 +90,7 @@ DEVICE Row<T> prepare(T* logits, const u8* seen, int V, float penalty, float slo
   int first = NOWHERE, bad = 0;
   walk(logits, 0, V, thread_index(), THREADS, [&](int id, float x) {
     if (x != x || x == INFINITE) bad = 1;
-    if (seen != nullptr && seen[id]) {
+    if (seen != nullptr && (seen[id] & 1) != 0) {
       const T penalised = from_float<T>(x > 0.0f ? x / penalty : x * penalty);
       logits[id] = penalised;
       x = to_float(penalised);
@@ -216,58 +217,135 @@ DEVICE Cut narrow(Scratch& scratch, const Row<T>& row, Cut cut, double target, M
   return {low, last};
 }
 
+// How one row draws, as `Filters` in hip/ops/sampling.py packs it.
+struct Filters {
+  double top_p;         // 1: all
+  float slope;          // log₂e / temperature, at most the largest float; < 0: greedy
+  int top_k;            // 0: all
+  float min_p;          // 0: all
+  float penalty;        // 1: none
+};
+
+// The id of word `index` of Philox stream `position`, −1 where the logits are not finite; the same in
+// all threads of the block. Seen ids (where `occurred` is not null) are penalised in place.
+template <typename T>
+DEVICE int draw(Scratch& scratch, T* logits, const u8* occurred, int V, const Filters& filters,
+                u64 index, u64 seed, u64 position) {
+  int likeliest;
+  const Row<T> row = prepare(logits, occurred, V, filters.penalty, filters.slope, likeliest);
+  if (likeliest < 0 || filters.slope < 0.0f || filters.top_k == 1) return likeliest;
+  Cut cut{0, NOWHERE};
+  if (filters.top_k > 0 && filters.top_k < V) {
+    cut = narrow(scratch, row, cut, static_cast<double>(filters.top_k), [](float) { return 1.0f; });
+  }
+  const auto kept_weight = [&](int other, float x) -> double {
+    return cut.keeps(key_of(x), other) ? static_cast<double>(row.weight(x)) : 0.0;
+  };
+  if (filters.top_p < 1.0) {
+    double total = 0.0;
+    walk(row.logits, 0, V, thread_index(), THREADS,
+         [&](int other, float x) { total += kept_weight(other, x); });
+    total = block_sum<THREADS>(total);
+    cut = narrow(scratch, row, cut, filters.top_p * total, [&](float x) { return row.weight(x); });
+  }
+  const double u = philox_uniform(index, seed, position);
+  const double least = static_cast<double>(filters.min_p);  // the likeliest weighs 1
+  return locate(
+      scratch, row,
+      [&](int other, float x) {
+        const double weight = kept_weight(other, x);
+        return weight >= least ? weight : 0.0;
+      },
+      [&](double total) { return u * total; });
+}
+
 template <typename T>
 DEVICE void sample(T* logits,  // (B, V), the seen ids' are penalised in place
                    u8* seen,   // (B, V) or null; the drawn id is set
                    int* out,   // (B,)
-                   int V,
-                   float slope,       // log₂e / temperature, at most the largest float; < 0: greedy
-                   int top_k,         // 0: all
-                   double top_p,      // 1: all
-                   float min_p,       // 0: all
-                   float penalty,     // 1: none
-                   u64 seed, u64 position,
+                   int V, const Filters& filters, u64 seed, u64 position,
                    const u64* position_pointer,  // read instead of position where not null
                    i64* errors) {
   SHARED Scratch scratch;
   const i64 b = block_index();
   if (seen != nullptr) seen += b * V;
-  int likeliest;
-  const Row<T> row =
-      prepare(logits + b * V, penalty != 1.0f ? seen : nullptr, V, penalty, slope, likeliest);
-  int id = likeliest;
-  if (likeliest < 0) {
+  if (position_pointer != nullptr) position = *position_pointer;
+  int id = draw(scratch, logits + b * V, filters.penalty != 1.0f ? seen : nullptr, V, filters,
+                static_cast<u64>(b), seed, position);
+  if (id < 0) {
     if (thread_index() == 0) report(errors, SAMPLE_NOT_FINITE, b, 0);
     id = 0;
-  } else if (slope >= 0.0f && top_k != 1) {
-    Cut cut{0, NOWHERE};
-    if (top_k > 0 && top_k < V) {
-      cut = narrow(scratch, row, cut, static_cast<double>(top_k), [](float) { return 1.0f; });
-    }
-    const auto kept_weight = [&](int other, float x) -> double {
-      return cut.keeps(key_of(x), other) ? static_cast<double>(row.weight(x)) : 0.0;
-    };
-    if (top_p < 1.0) {
-      double total = 0.0;
-      walk(row.logits, 0, V, thread_index(), THREADS,
-           [&](int other, float x) { total += kept_weight(other, x); });
-      total = block_sum<THREADS>(total);
-      cut = narrow(scratch, row, cut, top_p * total, [&](float x) { return row.weight(x); });
-    }
-    if (position_pointer != nullptr) position = *position_pointer;
-    const double u = philox_uniform(static_cast<u64>(b), seed, position);
-    const double least = static_cast<double>(min_p);  // the likeliest weighs 1
-    id = locate(
-        scratch, row,
-        [&](int other, float x) {
-          const double weight = kept_weight(other, x);
-          return weight >= least ? weight : 0.0;
-        },
-        [&](double total) { return u * total; });
   }
   if (thread_index() == 0) {
     out[b] = id;
     if (seen != nullptr) seen[id] = 1;
+  }
+}
+
+// A row of generation, 64 bytes, as hip/decode_loop.py packs it.
+struct Slot {
+  u64 seed;
+  u64 draw;         // number of the next draw
+  Filters filters;  // 24 bytes
+  int live;         // 0: it draws nothing
+  int length;       // tokens in the cache
+  int remaining;    // draws until it ends
+  int launches;     // of all there were, live or not: the place in the ring
+};
+static_assert(sizeof(Slot) == 56, "hip/decode_loop.py packs it so");
+
+constexpr u8 SEEN = 1, STOP = 2;  // bits of an id's mark
+constexpr int DREW_NOTHING = -1, NOT_FINITE = -2;
+
+// Every live row draws; what it draws goes to the host's ring, and with its position to where the next
+// step begins: x = token_table[id] + position_table[length]. Rows that end, or whose cache is full,
+// get position −1 and are no longer live. A block a row. grid: B.
+template <typename T>
+DEVICE void sample_rows(T* logits,           // (B, V)
+                        Slot* slots,         // (B,)
+                        u8* marks,           // (B, V)
+                        int* ring,           // (launches, B), the host's memory
+                        int ring_length,
+                        int* positions,      // (B,)
+                        const T* token_table,     // (V, E)
+                        const T* position_table,  // (S, E)
+                        T* x,                // (B, E)
+                        int V, int S, int E, int B) {
+  SHARED Scratch scratch;
+  await_previous();
+  let_next_start();
+  const i64 b = block_index();
+  const Slot slot = slots[b];
+  marks += b * V;
+  int id = DREW_NOTHING;
+  bool ends = true;
+  if (slot.live != 0) {
+    id = draw(scratch, logits + b * V, slot.filters.penalty != 1.0f ? marks : nullptr, V,
+              slot.filters, 0, slot.seed, slot.draw);
+    if (id < 0) {
+      id = NOT_FINITE;
+    } else {
+      ends = slot.remaining <= 1 || slot.length >= S || (marks[id] & STOP) != 0;
+    }
+  }
+  if (!ends) {
+    const T* token = token_table + static_cast<i64>(id) * E;
+    const T* place = position_table + static_cast<i64>(slot.length) * E;
+    for (int e = thread_index(); e < E; e += THREADS)
+      x[b * E + e] = from_float<T>(to_float(token[e]) + to_float(place[e]));
+  }
+  barrier();  // all have read the slot and the mark
+  if (thread_index() != 0) return;
+  ring[slot.launches % ring_length * B + b] = id;
+  positions[b] = ends ? -1 : slot.length;
+  Slot& next = slots[b];
+  next.launches = slot.launches + 1;
+  next.live = ends ? 0 : 1;
+  if (id >= 0) {
+    marks[id] |= SEEN;
+    next.draw = slot.draw + 1;
+    next.remaining = slot.remaining - 1;
+    next.length = slot.length + (ends ? 0 : 1);
   }
 }
 
@@ -276,8 +354,15 @@ DEVICE void sample(T* logits,  // (B, V), the seen ids' are penalised in place
   void sample_##T(T* logits, u8* seen, int* out, int V, float slope, int top_k, double top_p,    \
                   float min_p, float penalty, u64 seed, u64 position,                            \
                   const u64* position_pointer, i64* errors) {                                    \
-    sample(logits, seen, out, V, slope, top_k, top_p, min_p, penalty, seed, position,            \
+    sample(logits, seen, out, V, {top_p, slope, top_k, min_p, penalty}, seed, position,          \
            position_pointer, errors);                                                            \
+  }                                                                                              \
+  KERNEL_LIMIT(THREADS, 2, 1)                                                                    \
+  void sample_rows_##T(T* logits, Slot* slots, u8* marks, int* ring, int ring_length,            \
+                       int* positions, const T* token_table, const T* position_table, T* x,      \
+                       int V, int S, int E, int B) {                                             \
+    sample_rows(logits, slots, marks, ring, ring_length, positions, token_table, position_table, \
+                x, V, S, E, B);                                                                  \
   }
 INSTANTIATE(f32)
 INSTANTIATE(bf16)

@@ -46,11 +46,15 @@ from hipgpt_kernels.hip.ops import (
     sampling,
     step,
 )
+from hipgpt_kernels.hip.ops.decode import decode_step
 from hipgpt_kernels.hip.ops.errors import error_in
 from hipgpt_kernels.hip.staging import Staging
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from hipgpt_kernels.decode_loop import DecodeLoop
+    from hipgpt_kernels.decoder import Decoder
 
 PLAIN = (DeviceArray, int, float, str, bool, type(None), tuple)
 """Arguments that an op takes as they are."""
@@ -274,3 +278,10 @@ class HipBackend(Backend):
     step_control = bind(step.step_control)
     row_means = bind(step.row_means)
     sample = bind(sampling.sample)
+    decode_step = bind(decode_step)
+
+    def decode_loop(self, decoder: Decoder, keys: Any, values: Any) -> DecodeLoop:
+        """See `Backend.decode_loop`: one graph launch a token."""
+        from hipgpt_kernels.hip.decode_loop import DeviceLoop
+
+        return DeviceLoop(self, decoder, keys, values)

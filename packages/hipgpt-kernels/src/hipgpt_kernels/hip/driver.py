@@ -9,6 +9,7 @@ then loaded a libamdhip64.so of our own first.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import functools
 import os
 import weakref
@@ -16,13 +17,20 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hipgpt_kernels.hip import presence
-from hipgpt_kernels.hip.runtime import CLEAR_CACHE, UnavailableError, prepare_library
+from hipgpt_kernels.hip.runtime import (
+    CLEAR_CACHE,
+    UnavailableError,
+    overlapped_launch,
+    prepare_library,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 FAMILIES = ("gfx90a", "gfx94", "gfx95", "gfx103", "gfx11", "gfx12", "sm_")
 """How the names of architectures begin that the kernels are written for."""
+FIRST_OVERLAPPING_SM = 90
+"""From here on a kernel may begin before the one before it has ended (csrc/overlap.h)."""
 OLDEST_SM = 80
 """The kernels need bfloat16 and asynchronous copies: Ampere and later."""
 
@@ -160,6 +168,11 @@ class Device:
     runtime_version: int
     """As HIP counts: 60342134 is 6.3.42134."""
     nvidia: bool = field(default=False)
+
+    @property
+    def overlaps(self) -> bool:
+        """Can a kernel begin before the one before it has ended? See csrc/overlap.h."""
+        return self.nvidia and int(self.architecture.removeprefix("sm_")) >= FIRST_OVERLAPPING_SM
 
     def __str__(self) -> str:
         return f"{self.index} ({self.name}, {self.architecture})"
@@ -329,9 +342,27 @@ class Stream:
         call("hipMemsetAsync", destination, value, nbytes, self.handle)
 
     def launch(
-        self, function: Any, grid: tuple[int, int, int], threads: int, shared: int, extra: Any
+        self,
+        function: Any,
+        grid: tuple[int, int, int],
+        threads: int,
+        shared: int,
+        extra: Any,
+        *,
+        overlapped: bool = False,
     ) -> None:
-        """Launch a kernel; `extra` is a C array of five words (see `kernel`)."""
+        """Launch a kernel; `extra` is a C array of five words (see `kernel`).
+
+        `overlapped`: it may begin before the one before it has ended; see csrc/overlap.h.
+        """
+        if overlapped and self.device.overlaps:
+            status = overlapped_launch()(
+                int(function), *grid, threads, shared, self.address, ctypes.addressof(extra)
+            )
+            if status != 0:
+                name = hip().hipError_t(status).name
+                raise HipError("hipModuleLaunchKernel", name, REMEDIES.get(name, LAST_RESORT))
+            return
         call(
             "hipModuleLaunchKernel",
             function,

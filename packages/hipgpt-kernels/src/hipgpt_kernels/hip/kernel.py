@@ -74,6 +74,7 @@ class Kernel:
         threads: int,
         *values: Any,
         shared: int = 0,
+        overlapped: bool = False,
     ) -> None:
         """Give the kernel to the backend's stream; an empty grid does nothing.
 
@@ -85,6 +86,8 @@ class Kernel:
             threads: threads of a block; what KERNEL(threads) says.
             values: one for each argument.
             shared: bytes of DYNAMIC_SHARED memory.
+            overlapped: it may begin before the kernel before it has ended, where the GPU can do
+                that; only for kernels that call `await_previous` (csrc/overlap.h).
         """
         x, y, z = (grid, 1, 1) if isinstance(grid, int) else (*grid, 1, 1)[:3]
         if x == 0 or y == 0 or z == 0:
@@ -96,4 +99,6 @@ class Kernel:
         ]
         with self._lock:
             self._struct.pack_into(self._buffer, 0, *plain)
-            backend.stream.launch(function, (x, y, z), threads, shared, self._extra)
+            backend.stream.launch(
+                function, (x, y, z), threads, shared, self._extra, overlapped=overlapped
+            )

@@ -11,6 +11,7 @@ import functools
 import importlib.util
 import os
 from pathlib import Path
+from typing import Any
 
 from hipgpt_kernels.hip import build, cache, presence
 
@@ -94,6 +95,20 @@ def load_bridge(path: Path) -> None:
         OSError: it is no library that this process can load.
     """
     ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL)
+
+
+@functools.cache
+def overlapped_launch() -> Any:
+    """`hipgptLaunchOverlapped` of our own runtime over CUDA, for ctypes; None where ROCm's is used.
+
+    Its arguments: function, three sizes of the grid, threads, shared bytes, stream, extra.
+    """
+    path = prepare_library()
+    if path is None:
+        return None
+    function = ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL).hipgptLaunchOverlapped
+    function.argtypes = (ctypes.c_void_p, *(ctypes.c_uint,) * 5, ctypes.c_void_p, ctypes.c_void_p)
+    return function
 
 
 def find_bridge(*, again: bool = False) -> Path:

@@ -111,6 +111,24 @@ constexpr int MAX_DEVICES = 64;
 #define DECLARE(name, symbol, parameters) int(*name) parameters = nullptr;
 FUNCTIONS(DECLARE)
 
+// CUlaunchAttribute and CUlaunchConfig of cuda.h.
+struct LaunchAttribute {
+  int id;
+  int padding;
+  union {
+    char bytes[64];
+    int allowed;
+  };
+};
+struct LaunchConfig {
+  unsigned grid[3], block[3], shared;
+  CUstream stream;
+  LaunchAttribute* attributes;
+  unsigned count;
+};
+constexpr int PROGRAMMATIC_STREAM_SERIALIZATION = 6;
+int (*cuLaunchKernelEx)(const LaunchConfig*, void*, void**, void**) = nullptr;
+
 std::once_flag started;
 hipError_t start_status = hipSuccess;
 int device_count = 0;
@@ -165,6 +183,8 @@ hipError_t open_driver() {
   for (int i = 0; i < device_count; i++) {
     if ((error = cuDeviceGet(&devices[i], i)) != 0) return as_hip(error);
   }
+  // Not in drivers before CUDA 11.8; without it launches do not overlap.
+  cuLaunchKernelEx = reinterpret_cast<decltype(cuLaunchKernelEx)>(dlsym(library, "cuLaunchKernelEx"));
   return device_count == 0 ? hipErrorNoDevice : hipSuccess;
 }
 
@@ -419,22 +439,45 @@ EXPORT hipError_t hipModuleGetFunction(void** function, void* module, const char
   return hipSuccess;
 }
 
+// The words of HIP's `extra` as CUDA wants them; false where they are no such words.
+static bool as_cuda(void** extra, void* (&words)[5]) {
+  if (reinterpret_cast<size_t>(extra[0]) != HIP_BUFFER_POINTER ||
+      reinterpret_cast<size_t>(extra[2]) != HIP_BUFFER_SIZE ||
+      reinterpret_cast<size_t>(extra[4]) != HIP_END) {
+    return false;
+  }
+  std::memcpy(words, extra, sizeof(words));
+  words[4] = CUDA_END;
+  return true;
+}
+
 EXPORT hipError_t hipModuleLaunchKernel(void* function, unsigned grid_x, unsigned grid_y,
                                         unsigned grid_z, unsigned block_x, unsigned block_y,
                                         unsigned block_z, unsigned shared, CUstream stream,
                                         void** parameters, void** extra) {
   void* words[5];
-  if (extra != nullptr) {
-    if (reinterpret_cast<size_t>(extra[0]) != HIP_BUFFER_POINTER ||
-        reinterpret_cast<size_t>(extra[2]) != HIP_BUFFER_SIZE ||
-        reinterpret_cast<size_t>(extra[4]) != HIP_END) {
-      return hipErrorInvalidValue;
-    }
-    std::memcpy(words, extra, sizeof(words));
-    words[4] = CUDA_END;
-  }
+  if (extra != nullptr && !as_cuda(extra, words)) return hipErrorInvalidValue;
   return forward_on(stream, cuLaunchKernel, function, grid_x, grid_y, grid_z, block_x, block_y,
                     block_z, shared, stream, parameters, extra != nullptr ? words : nullptr);
+}
+
+// Not HIP's: the kernel may begin before the one before it in the stream has ended (overlap.h). Only for
+// kernels that call await_previous.
+EXPORT hipError_t hipgptLaunchOverlapped(void* function, unsigned grid_x, unsigned grid_y,
+                                         unsigned grid_z, unsigned threads, unsigned shared,
+                                         CUstream stream, void** extra) {
+  if (start() == hipSuccess && cuLaunchKernelEx == nullptr) {
+    return hipModuleLaunchKernel(function, grid_x, grid_y, grid_z, threads, 1, 1, shared, stream,
+                                 nullptr, extra);
+  }
+  void* words[5];
+  if (!as_cuda(extra, words)) return hipErrorInvalidValue;
+  LaunchAttribute attribute = {};
+  attribute.id = PROGRAMMATIC_STREAM_SERIALIZATION;
+  attribute.allowed = 1;
+  const LaunchConfig config = {{grid_x, grid_y, grid_z}, {threads, 1, 1}, shared, stream,
+                               &attribute, 1};
+  return forward_on(stream, cuLaunchKernelEx, &config, function, nullptr, words);
 }
 
 // --- errors ----------------------------------------------------------------------------------
