@@ -16,6 +16,7 @@ from hipgpt_cli.errors import UserError
 from hipgpt_cli.runs import find_run
 
 if TYPE_CHECKING:
+    from hipgpt_cli.runs import Run
     from hipgpt_model.checkpoint import CheckpointHeader
     from hipgpt_tokenizer import Tokenizer
 
@@ -34,6 +35,12 @@ class Trained:
     header: CheckpointHeader
     name: str
 
+    def tokenizer_path(self) -> Path | None:
+        """The tokenizer.json beside the checkpoint, else in the folder above, else None."""
+        folder = self.checkpoint.resolve().parent
+        places = [folder / "tokenizer.json", folder.parent / "tokenizer.json"]
+        return next((place for place in places if place.is_file()), None)
+
     def tokenizer(self, path: str | None = None) -> Tokenizer:
         """The tokenizer whose ids the model knows.
 
@@ -45,9 +52,7 @@ class Trained:
         """
         from hipgpt_tokenizer import Tokenizer
 
-        folder = self.checkpoint.resolve().parent
-        places = [folder.parent / "tokenizer.json", folder / "tokenizer.json"]
-        found = Path(path) if path else next((place for place in places if place.is_file()), None)
+        found = Path(path) if path else self.tokenizer_path()
         if found is None:
             raise UserError(
                 f"{self.checkpoint} has no tokenizer.json beside it or in the folder above; "
@@ -80,7 +85,6 @@ def named_model(name: str, runs_dir: str, step: int | None) -> Trained:
         UserError: there is no such run or step.
         CheckpointError: the checkpoint is damaged.
     """
-    from hipgpt_cli.runs import Run
     from hipgpt_model.checkpoint import read_header
 
     step = None if step == -1 else step
@@ -89,12 +93,35 @@ def named_model(name: str, runs_dir: str, step: int | None) -> Trained:
         if step is not None:
             raise UserError(f"{name} is a file by itself; leave --step out")
         return Trained(path, read_header(path), path.stem)
+    run = named_run(name, runs_dir)
+    path = run.checkpoint_at(step)
+    return Trained(path, read_header(path), run.name)
+
+
+def named_run(name: str, runs_dir: str) -> Run:
+    """The run that one word on the command line means: its name in `runs_dir`, or its folder.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    from hipgpt_cli.runs import Run
+
+    path = Path(name)
     if (path / "config.json").is_file() and not (Path(runs_dir) / name).is_dir():
         run = Run(path.resolve())
         run.read_config()
-    else:
-        run = find_run(Path(runs_dir), name)
-    path = run.checkpoint_at(step)
+        return run
+    return find_run(Path(runs_dir), name)
+
+
+def named_or_newest(name: str | None, runs_dir: str, step: int | None) -> Trained:
+    """As `named_model`; without a name the run that was trained last."""
+    if name is not None:
+        return named_model(name, runs_dir, step)
+    from hipgpt_model.checkpoint import read_header
+
+    run = find_run(Path(runs_dir), None)
+    path = run.checkpoint_at(None if step == -1 else step)
     return Trained(path, read_header(path), run.name)
 
 

@@ -16,11 +16,13 @@ from hipgpt_cli.lazy import LazyGroup
 SUMMARIES = {
     "train": "Train a model on text, and save it in a folder.",
     "generate": "Write text with a trained model.",
+    "chat": "Have a dialogue with a trained model.",
     "serve": "Offer a trained model to OpenAI's clients and to a browser.",
     "data": "Prepare text for training, once; show and verify it.",
     "evaluate": "Measure how well a model predicts a text, or answers questions.",
     "import": "Take over a model of another program.",
     "export": "Save a model for another program.",
+    "checkpoint": "Show, verify and convert checkpoints.",
     "info": "Show devices, versions, and what a model takes.",
     "doctor": "Run every kernel on every device, and say what is wrong.",
     "tokenizer": "Train, use, convert and look at tokenizers.",

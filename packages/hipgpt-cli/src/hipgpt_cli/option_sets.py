@@ -22,7 +22,8 @@ DEFAULT_VOCAB_SIZE = 5000
 
 SOURCES = (
     "a text file, a folder of text files, - (standard input), stdlib (Python's own source on this "
-    "machine) or shakespeare (1.1 MB, downloaded once)."
+    "machine), shakespeare (1.1 MB, downloaded once), or for train a folder that hipgpt data "
+    "prepare made."
 )
 
 
@@ -76,6 +77,17 @@ def trained_options(purpose: str) -> Callable[[Decorated], Decorated]:
                help="Take the run's checkpoint after this many steps; -1: the newest."),
         option("--checkpoint", "--ckpt", type=click.Path(exists=True, dir_okay=False),
                metavar="FILE", group=group, help="Take this checkpoint file instead of a run."),
+    )  # fmt: skip
+
+
+def checkpoint_options() -> Callable[[Decorated], Decorated]:
+    """Which of a run's checkpoints, where a command takes a run or a file as its argument."""
+    group = "Run"
+    return together(
+        option("--step", type=Integer(-1), default=None, show_default="the newest", group=group,
+               help="Take the run's checkpoint after this many steps; -1: the newest."),
+        option("--runs-dir", type=click.Path(file_okay=False), default="runs", metavar="FOLDER",
+               group=group, help="Folder that holds the runs."),
     )  # fmt: skip
 
 

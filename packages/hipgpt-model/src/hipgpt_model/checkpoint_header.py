@@ -123,30 +123,32 @@ class CheckpointHeader:
             for name, shape in self.tensor_shapes().items()
         }
 
+    def to_dict(self) -> dict[str, Any]:
+        """The header's map, in the order of its keys in a file."""
+        return {
+            "format": FORMAT,
+            "version": VERSION,
+            "kind": self.kind,
+            "model": self.model.to_dict(),
+            "training": None if self.training is None else self.training.to_dict(),
+            "step": self.step,
+            "micro_steps": self.micro_steps,
+            "data_position": self.data_position,
+            "data": self.data,
+            "tokenizer": self.tokenizer,
+            "dtype": self.dtype,
+            "weights": self.weights,
+            "metrics": {name: float(value) for name, value in self.metrics.items()},
+            "tensors": self.tensor_table(),
+        }
+
     def to_bytes(self) -> bytes:
         """The header as it stands in the file.
 
         Raises:
             ValueError: it would be longer than the format allows.
         """
-        raw: bytes = msgpack.packb(
-            {
-                "format": FORMAT,
-                "version": VERSION,
-                "kind": self.kind,
-                "model": self.model.to_dict(),
-                "training": None if self.training is None else self.training.to_dict(),
-                "step": self.step,
-                "micro_steps": self.micro_steps,
-                "data_position": self.data_position,
-                "data": self.data,
-                "tokenizer": self.tokenizer,
-                "dtype": self.dtype,
-                "weights": self.weights,
-                "metrics": {name: float(value) for name, value in self.metrics.items()},
-                "tensors": self.tensor_table(),
-            }
-        )
+        raw: bytes = msgpack.packb(self.to_dict())
         if len(raw) > HEADER_BYTES:
             raise ValueError(f"the header takes {len(raw)} bytes, at most {HEADER_BYTES} can be")
         return raw

@@ -91,7 +91,9 @@ def _subject(ctx: click.Context, params: dict[str, Any]) -> tuple[GPTConfig, str
     trained = chosen_model(ctx, params)
     header = trained.header
     losses = ", ".join(
-        f"{name.replace('_', ' ')} {value:.3f}" for name, value in header.metrics.items()
+        f"{name.replace('_', ' ')} {header.metrics[name]:.3f}"
+        for name in ("loss", "validation_loss")
+        if name in header.metrics
     )
     title = f"{trained.name}, step {human.count(header.step)}" + (f", {losses}" if losses else "")
     extra = {"name": trained.name, "step": header.step, "metrics": header.metrics}
