@@ -297,3 +297,18 @@ def test_another_seed_or_position_is_another_draw(backend):
     for i, first in enumerate(draws):
         for second in draws[:i]:
             assert (first == second).sum() < 10
+
+
+@pytest.mark.parametrize("spread", [0.1, 1.0, 6.0])
+def test_the_nucleus_of_many_ids_is_that_of_a_whole_sort(spread):
+    from hipgpt_kernels.cpu.sampling import nucleus
+
+    rng = np.random.default_rng(3)
+    for size in (511, 513, 9000, 20_000):
+        weights = np.round(np.exp(rng.normal(size=size) * spread), 2) + 0.01  # many are equal
+        order = np.argsort(-weights, kind="stable")
+        for part in (0.01, 0.5, 0.95, 0.999999):
+            limit = part * weights.sum()
+            before = np.cumsum(weights[order]) - weights[order]
+            count = max(1, int(np.count_nonzero(before < limit)))
+            np.testing.assert_array_equal(nucleus(weights, limit), np.sort(order[:count]))
