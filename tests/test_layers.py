@@ -45,7 +45,7 @@ ORDER = {
         {"cpu"},
         {"native"},
         {"hip"},
-        {"ops", "doctor"},
+        {"ops", "doctor", "recorder"},
     ],
     "hipgpt_model": [
         {"config", "stopping", "random_streams"},
