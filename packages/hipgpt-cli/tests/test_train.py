@@ -44,6 +44,7 @@ def test_a_whole_training(run, text, tmp_path, tiny):
         "checkpoints/step-00000012.msgpack",
         "config.json",
         "latest",
+        "metrics.csv",
         "metrics.jsonl",
         "tokenizer.json",
         "tokens.bin",

@@ -129,7 +129,7 @@ def _file(path: Path) -> Corpus:
         empty = not any(part.strip() for part in decoded(stream, str(path)))
     if empty:
         raise UserError(f"{path} is empty; --data needs a file with text in it")
-    return Corpus(_slug(path.stem), f"{path}, {human.size(size)}", str(path), (path,), size)
+    return Corpus(slug(path.stem), f"{path}, {human.size(size)}", str(path), (path,), size)
 
 
 def _folder(path: Path) -> Corpus:
@@ -142,7 +142,7 @@ def _folder(path: Path) -> Corpus:
         raise UserError(f"{path} holds no file with UTF-8 text; --data needs at least one")
     description = f"{path}, {_files(len(files))}, {human.size(size)}"
     return Corpus(
-        _slug(path.name), description, str(path), tuple(files), size, skipped=tuple(skipped)
+        slug(path.name), description, str(path), tuple(files), size, skipped=tuple(skipped)
     )
 
 
@@ -208,10 +208,10 @@ def _files(number: int) -> str:
     return "1 file" if number == 1 else f"{human.count(number)} files"
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
     """A name that any file system takes.
 
-    >>> _slug("my text (2).old")
+    >>> slug("my text (2).old")
     'my-text-2-.old'
     """
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-.")[:40] or "text"

@@ -208,6 +208,7 @@ class Fit:
         sample = make_sample(self.trainer, self.tokenizer)
         if sample is not None:
             record_sample(self.run.samples, step, sample)
+            self.metrics.sample(step, sample.prompt, sample.text)
             progress.line(f"[Sample {step}] {' '.join((sample.prompt + sample.text).split())}")
 
     def _save(self, saver: BackgroundSaver) -> None:

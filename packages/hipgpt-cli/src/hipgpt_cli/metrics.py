@@ -34,6 +34,9 @@ class Follower(Protocol):
     def add(self, step: int, **values: float | None) -> None:
         """Figures of a step."""
 
+    def sample(self, step: int, prompt: str, text: str) -> None:
+        """What the model wrote after a prompt."""
+
 
 class Metrics:
     """Appends to metrics.jsonl and metrics.csv; every line is on disk when `add` returns.
@@ -68,6 +71,11 @@ class Metrics:
             self._write_csv()
         for follower in self._followers:
             follower.add(step, **values)
+
+    def sample(self, step: int, prompt: str, text: str) -> None:
+        """Tell the followers of a sample, which has a file of its own."""
+        for follower in self._followers:
+            follower.sample(step, prompt, text)
 
     def _write_csv(self) -> None:
         """Make metrics.csv from metrics.jsonl."""

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hipgpt_cli import human, say
-from hipgpt_cli.corpus import open_corpus
+from hipgpt_cli.corpus import open_corpus, slug
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.lock import locked
+from hipgpt_cli.prepared_data import find_prepared, open_prepared
 from hipgpt_cli.progress import stages
 from hipgpt_cli.runs import Run, dropped_on_error, new_run
 from hipgpt_cli.tokenizer_training import train_tokenizer
@@ -42,7 +43,7 @@ class Inputs:
     Attributes:
         run: its folder.
         tokenizer: saved there.
-        tokens: path of the ids.
+        tokens: path of the ids: a file, or a folder of prepared data.
         info: what they are.
         source: what `--data` was, made absolute.
         model: the sizes, with the tokenizer's own number of ids.
@@ -76,6 +77,22 @@ def prepared(
     if name is not None:
         existing = Run(runs_dir / name)
         _check_vacant(ctx, existing, reset=params["reset"])
+    if (folder := find_prepared(params["data"])) is not None:
+        tokenizer, info = open_prepared(folder, params)
+        if fixed_vocab and tokenizer.vocab_size != model.vocab_size:
+            raise UserError(
+                f"{folder} has {human.count(tokenizer.vocab_size)} ids, but --vocab-size is "
+                f"{human.count(model.vocab_size)}; leave it out"
+            )
+        run = new_run(runs_dir, name, slug(folder.name))
+        with locked(run.lock), dropped_on_error(run):
+            if existing is not None and params["reset"]:
+                existing.clear()
+            run.sweep()
+            tokenizer.save(run.tokenizer)
+            sizes = replace(model, vocab_size=tokenizer.vocab_size)
+            yield Inputs(run, tokenizer, folder, info, str(folder), sizes)
+        return
     corpus = open_corpus(params["data"])
     say.fact("Text", corpus.description)
     if corpus.skipped:

@@ -18,6 +18,7 @@ import click
 from hipgpt_cli import human, options
 from hipgpt_cli.corpus import open_corpus
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.prepared_data import reopen_prepared
 from hipgpt_cli.runs import Run, copy_inputs, find_run, new_run, newest_run, run_of
 from hipgpt_cli.tokens import TokensInfo, read_info, write_tokens
 
@@ -31,7 +32,7 @@ MAY_CHANGE = frozenset(
     {
         "steps", "run_name", "runs_dir", "resume", "ckpt", "ckpt_every", "keep_last", "keep_best",
         "keep_every", "log_every", "sample_every", "eval_every", "eval_batches", "patience",
-        "device", "threads",
+        "device", "threads", "tensorboard",
     }
 )  # fmt: skip
 """Options that may differ from those the run began with."""
@@ -39,7 +40,10 @@ MAY_CHANGE = frozenset(
 IN_TRAINING = ("steps", "eval_every", "eval_batches", "patience")
 """Those of them that are fields of TrainConfig."""
 
-REPORTING = ("ckpt_every", "keep_last", "keep_best", "keep_every", "log_every", "sample_every")
+REPORTING = (
+    "ckpt_every", "keep_last", "keep_best", "keep_every", "log_every", "sample_every",
+    "tensorboard",
+)  # fmt: skip
 """Those of them that belong to the run, not to its TrainConfig."""
 
 
@@ -75,7 +79,7 @@ class Inputs:
     Attributes:
         run: where it is saved from now on: the run itself, or its branch.
         tokenizer: its tokenizer.
-        tokens: path of its ids.
+        tokens: path of its ids: a file, or a folder of prepared data.
         info: what they are.
     """
 
@@ -169,6 +173,8 @@ def set_up(ctx: click.Context, params: dict[str, Any], start: Start) -> Inputs:
     run = source
     if params["ckpt"] is not None:
         run = _branch(ctx, source, Path(params["runs_dir"]), params["run_name"])
+    if start.config.get("prepared"):
+        return Inputs(run, tokenizer, *reopen_prepared(start.config))
     tokens = Path(start.config.get("tokens_path") or run.tokens)
     info = read_info(tokens)
     made_from = (start.config.get("text_sha256"), tokenizer.fingerprint)

@@ -4,6 +4,7 @@
     checkpoints/step-00000500.msgpack           the newest few
     latest  best                                the name of the newest checkpoint, and of the best
     metrics.jsonl  samples.jsonl  config.json   what happened, and how it was asked for
+    metrics.csv  tensorboard/  report.html      the same for other programs, and to look at
     lock                                        while a process trains here (`lock.py`)
 
 The odd thing: which checkpoint or run is newest is decided by the step in a file's name and the
@@ -53,6 +54,9 @@ class Run:
         self.best = path / "best"
         self.lock = path / "lock"
         self.metrics = path / "metrics.jsonl"
+        self.metrics_csv = path / "metrics.csv"
+        self.tensorboard = path / "tensorboard"
+        self.report = path / "report.html"
         self.samples = path / "samples.jsonl"
         self.config = path / "config.json"
 
@@ -156,11 +160,14 @@ class Run:
             self.latest,
             self.best,
             self.metrics,
+            self.metrics_csv,
+            self.report,
+            *self.tensorboard.glob("events.out.tfevents.*"),
             self.samples,
             self.config,
         ):
             path.unlink(missing_ok=True)
-        for folder in (self.checkpoint_folder, self.path):
+        for folder in (self.checkpoint_folder, self.tensorboard, self.path):
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 

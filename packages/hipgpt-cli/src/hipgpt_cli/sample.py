@@ -42,7 +42,7 @@ def make_sample(trainer: Trainer, tokenizer: Tokenizer) -> Sample | None:
     from hipgpt_model.generate import SamplingConfig
 
     start = trainer.data.train_tokens
-    held_out = [int(token) for token in trainer.data.tokens[start : start + _LOOK_TOKENS]]
+    held_out = trainer.data.read(start, start + _LOOK_TOKENS).tolist()
     prompt = pick_prompt(tokenizer.decode(held_out))
     if not prompt and tokenizer.eot_id is None:
         return None

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from hipgpt_cli.resume import Start
     from hipgpt_cli.runs import Run
+    from hipgpt_cli.tokens import TokensInfo
     from hipgpt_kernels import Backend
     from hipgpt_model.config import GPTConfig, TrainConfig
     from hipgpt_model.data import TokenData
@@ -72,6 +73,7 @@ def _new(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
     _check_memory(backend, model, training)
 
     from hipgpt_cli.prepare import prepared
+    from hipgpt_cli.system import machine
     from hipgpt_model.train import Trainer
 
     with prepared(ctx, params, model, "vocab_size" in options.given(ctx)) as inputs:
@@ -86,9 +88,12 @@ def _new(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
             "training": training.to_dict(),
             "text_sha256": inputs.info.text_sha256,
             "tokens_path": str(inputs.tokens) if params["tokens_path"] else None,
+            "prepared": inputs.tokens.is_dir(),
+            "machine": machine(backend),
         }
         inputs.run.write_config(config)
         _say_model(inputs.model)
+        _say_reading(trainer, inputs.info)
         yield Session(inputs.run, config, trainer, inputs.tokenizer, {})
 
 
@@ -98,6 +103,7 @@ def _resumed(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
     from hipgpt_cli.resume import find_source, find_start, set_up
     from hipgpt_cli.runs import dropped_on_error
     from hipgpt_cli.sample import drop_samples_after
+    from hipgpt_cli.system import machine
     from hipgpt_model.train import Trainer
 
     with ExitStack() as stack:
@@ -131,9 +137,11 @@ def _resumed(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
             **start.config,
             "training": trainer.config.to_dict(),
             "options": {**start.config["options"], **start.reporting},
+            "machine": machine(backend),
         }
         found.run.write_config(config)
         _say_model(trainer.model.config)
+        _say_reading(trainer, found.info)
         say.fact("Resuming", _describe_start(start, trainer))
         yield Session(found.run, config, trainer, found.tokenizer, start.figures)
 
@@ -155,11 +163,27 @@ def _data(inputs: Any, model: GPTConfig) -> TokenData:
     """
     from hipgpt_cli.tokens import open_tokens
     from hipgpt_model.data import TokenData
+    from hipgpt_model.data_folder import open_folder
 
     try:
+        if inputs.tokens.is_dir():  # prepared data, and verified before
+            return open_folder(inputs.tokens).token_data(model.max_seq_len)
         return TokenData(open_tokens(inputs.tokens, inputs.info), model.max_seq_len)
     except ValueError as error:
         raise UserError(f"{error} (--seq is the length of a row)") from error
+
+
+def _say_reading(trainer: Trainer, info: TokensInfo) -> None:
+    """How much of the text this training reads, and how often."""
+    config, data = trainer.config, trainer.data
+    tokens = config.steps * config.grad_accum * config.batch_size * data.T
+    size = info.bytes * data.train_tokens / max(info.count, 1)
+    say.fact(
+        "Reading",
+        f"{human.short(tokens)} tokens in {human.count(config.steps)} steps: "
+        f"{tokens / data.train_tokens:.3g} epochs of {human.short(data.train_tokens)} tokens "
+        f"({human.size(size)} of text)",
+    )
 
 
 def _open_device(params: dict[str, Any]) -> Backend:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import platform
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hipgpt_kernels import Backend
 
 
 def versions() -> dict[str, str]:
@@ -25,6 +28,11 @@ def versions() -> dict[str, str]:
         "NumPy": np.__version__,
         "BLAS": _blas(),
     }
+
+
+def machine(backend: Backend) -> dict[str, str]:
+    """What a run computes on, for its config.json: device, system, versions."""
+    return {"device": f"{backend.name}: {backend.description}", **versions()}
 
 
 def _blas() -> str:

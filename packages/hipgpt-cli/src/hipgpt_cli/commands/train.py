@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from hipgpt_cli.fit import Outcome
     from hipgpt_cli.session import Session
     from hipgpt_cli.signals import Interrupts
+    from hipgpt_cli.tensorboard import EventWriter
     from hipgpt_model.train import Trainer
 
 
@@ -116,6 +117,12 @@ if TYPE_CHECKING:
     help="Steps between samples of what the model writes, kept in samples.jsonl; 0: only at the "
     "end, on the screen.",
 )
+@option(
+    "--tensorboard/--no-tensorboard",
+    default=False,
+    group="Run",
+    help="Write event files for TensorBoard into the run's folder, too.",
+)
 @option_sets.training_options()
 @option_sets.model_size_options()
 @option_sets.device_options()
@@ -147,8 +154,9 @@ def _train(ready: Session, params: dict[str, Any], interrupts: Interrupts) -> No
     from hipgpt_cli.sample import say_sample
 
     run, trainer = ready.run, ready.trainer
-    metrics = Metrics(run.metrics, after=trainer.step)
     settled = ready.config["options"]
+    events = _events(ready) if settled["tensorboard"] else None
+    metrics = Metrics(run.metrics, trainer.step, followers=[events] if events else [])
     best = max(settled["keep_best"], int(trainer.config.patience > 0))
     keep = Keep(settled["keep_last"], best, settled["keep_every"])
     saving = Saving(settled["log_every"], settled["ckpt_every"], keep, settled["sample_every"])
@@ -167,6 +175,16 @@ def _train(ready: Session, params: dict[str, Any], interrupts: Interrupts) -> No
     prompt = say_sample(trainer, ready.tokenizer)
     start_with = ("--prompt", prompt) if prompt else ()
     say.next_command("hipgpt", "generate", *_where(params), *start_with)
+
+
+def _events(ready: Session) -> EventWriter:
+    """The writer of TensorBoard's events, with the run's configuration in it."""
+    from hipgpt_cli.tensorboard import EventWriter
+
+    events = EventWriter(ready.run.tensorboard, after=ready.trainer.step)
+    values = {**ready.config["options"], **ready.config["model"], **ready.config["training"]}
+    events.configuration(values)
+    return events
 
 
 def _how_to_go_on(outcome: Outcome, trainer: Trainer, params: dict[str, Any]) -> str:
