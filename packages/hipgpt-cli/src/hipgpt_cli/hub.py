@@ -77,7 +77,7 @@ def _client() -> Any:
         import huggingface_hub
     except ImportError as error:
         raise UserError(
-            'the hub needs huggingface_hub: pip install "hipgpt-model[hf]"; '
+            'the hub needs huggingface_hub: pip install "hipgpt-cli[hf]"; '
             "a folder on this machine needs nothing"
         ) from error
     return huggingface_hub
