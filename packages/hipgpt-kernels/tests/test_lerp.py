@@ -42,3 +42,10 @@ def test_an_average_approaches_what_it_averages(backend):
     for _ in range(50):
         backend.lerp(average, goal, 0.1, out=average)
     np.testing.assert_allclose(backend.to_numpy(average), 1 - 0.9**50, rtol=1e-5)
+
+
+def test_the_weight_may_be_on_the_device(backend, rng):
+    arrays = on_device(backend, normal(rng, 1001), normal(rng, 1001))
+    weight = backend.from_numpy(np.array(0.3))
+    expected = backend.to_numpy(backend.lerp(*arrays, 0.3))
+    assert_same_bits(backend.to_numpy(backend.lerp(*arrays, weight)), expected)

@@ -1,10 +1,16 @@
 """Fixtures of every test here: the backends that this machine has, and random numbers.
 
 The odd thing: a test that takes `backend` runs once for each backend; so the models here are tiny.
+With HIPGPT_EMULATE=gfx942 the GPU is emulated (hipgpt-kernels/tests/emulator): choose few tests.
 """
 
+import importlib
+import os
 import re
+import sys
+import types
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,11 +30,24 @@ _loaded = {}  # one backend of each name, so that there is one pool of threads e
 def backend(request):
     """Each backend; skipped, with the reason it gives, where it cannot be had."""
     if request.param not in _loaded:
+        if request.param == "hip" and os.environ.get("HIPGPT_EMULATE"):
+            _emulator().start()
         try:
             _loaded[request.param] = load_backend(**BACKENDS[request.param])
         except BackendError as error:
             pytest.skip(str(error))
     return _loaded[request.param]
+
+
+def _emulator():
+    """The kernels package's emulator of AMD's GPUs; HIPGPT_EMULATE names one."""
+    folder = Path(__file__).parents[2] / "hipgpt-kernels" / "tests" / "emulator"
+    if not folder.is_dir():
+        pytest.skip("the tests of hipgpt-kernels, which have the emulator, are not beside these")
+    package = types.ModuleType("hipgpt_emulator")
+    package.__path__ = [str(folder)]
+    sys.modules[package.__name__] = package
+    return importlib.import_module("hipgpt_emulator.harness")
 
 
 @pytest.fixture

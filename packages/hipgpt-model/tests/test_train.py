@@ -148,6 +148,25 @@ def test_gradients_of_several_passes_are_those_of_one(backend):
         assert small.tokens == large.tokens == large.step * 8 * 12
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("final_norm", [True, False])
+def test_checkpointed_activations_change_no_bit(backend, dropout, final_norm):
+    model = tiny_config(dropout=dropout, final_norm=final_norm)
+    kept, anew = (
+        make_trainer(backend, model=model, steps=4, checkpoint_activations=value)
+        for value in (False, True)
+    )
+    assert [report.loss for report in kept.run()] == [report.loss for report in anew.run()]
+    for one, two in zip(weights_of(kept), weights_of(anew), strict=True):
+        assert np.array_equal(one, two)
+    assert anew.model.arena.high_water < kept.model.arena.high_water
+
+
+def test_the_cpu_says_that_it_computes_in_float32(any_backend):
+    with pytest.raises(ValueError, match="the CPU computes in float32 and not in bf16"):
+        make_trainer(any_backend, dtype="bf16")
+
+
 def test_reports_say_what_was_done(backend):
     trainer = make_trainer(backend, steps=7, report_every=3)
     reports = list(trainer.run())

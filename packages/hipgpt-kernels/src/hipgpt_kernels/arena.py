@@ -40,6 +40,8 @@ class Arena:
         self._blocks: list[Array] = []
         self._used: list[int] = []  # bytes taken in each block, for the blocks up to _top
         self._top = -1
+        self.version = 0
+        """Changes whenever memory is taken from the backend: arrays then come from elsewhere."""
         self.high_water = 0
         """Most bytes that were ever taken at once."""
 
@@ -55,12 +57,26 @@ class Arena:
                 size = max(rounded, BLOCK_BYTES, self.capacity // 2)
                 self._blocks.append(self._backend.empty((size,), np.uint8))
                 self._used.append(0)
+                self.version += 1
             self._used[self._top] = 0
         start = self._used[self._top]
         self._used[self._top] = start + rounded
         self.high_water = max(self.high_water, sum(self._used[: self._top + 1]))
         raw = self._blocks[self._top][start : start + nbytes]
         return raw.view(dtype).reshape(shape)
+
+    def reserve(self, nbytes: int) -> None:
+        """Take so many bytes from the backend now, in one block; everything must be given back.
+
+        Raises:
+            MemoryError: the backend does not have them.
+        """
+        if self.capacity < nbytes:
+            self._blocks.clear()  # before the new one: never both at once
+            self._blocks.append(self._backend.empty((nbytes,), np.uint8))
+            self._used = [0]
+            self.version += 1
+        self._top = -1
 
     def mark(self) -> tuple[int, int]:
         """The present height of the stack, for `release`."""
@@ -79,6 +95,7 @@ class Arena:
             self._blocks.clear()  # before the new one: never both at once
             self._blocks.append(self._backend.empty((self.high_water + ALIGNMENT,), np.uint8))
             self._used = [0]
+            self.version += 1
         self._top = -1
 
     @property

@@ -436,13 +436,13 @@ class Backend(ABC):
         """out = x + y, shapes equal. `out` may alias either."""
 
     @abstractmethod
-    def lerp(self, start: Array, end: Array, weight: float, *, out: Array | None = None) -> Array:
+    def lerp(self, start: Array, end: Array, weight: Number, *, out: Array | None = None) -> Array:
         """out = start + weight · (end − start); with out=start a running average. float32 always.
 
         Args:
             start: any shape.
             end: shaped like start.
-            weight: finite; 0 gives start.
+            weight: finite; 0 gives start. An array is float64.
             out: shaped like start. May alias either.
         """
 

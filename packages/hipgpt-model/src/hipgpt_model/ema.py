@@ -13,11 +13,23 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hipgpt_kernels.backend import Array
+    from hipgpt_kernels.backend import Array, Number
     from hipgpt_model.parameters import Parameters
 
 _ELEMENTS_AT_ONCE = 1 << 22
 """That change places: 16 MiB of scratch memory."""
+
+
+def decay_at(decay: float, step: int) -> float:
+    """How much of the average stays at a step: at most (1 + step) / (10 + step).
+
+    The weights of the first steps, which have learnt nothing, are so soon forgotten.
+
+    Args:
+        decay: of later steps.
+        step: optimizer steps done, this one included.
+    """
+    return min(decay, (1 + step) / (10 + step))
 
 
 class WeightAverage:
@@ -48,19 +60,13 @@ class WeightAverage:
     def values(self, values: Array) -> None:
         self._values = values
 
-    def update(self, step: int) -> None:
-        """average += (1 − d) · (weights − average), after an optimizer step.
-
-        d is at most (1 + step) / (10 + step), so that the weights of the first steps, which have
-        learnt nothing, are soon forgotten.
+    def update(self, weight: Number) -> None:
+        """average += weight · (weights − average), after an optimizer step.
 
         Args:
-            step: optimizer steps done, this one included.
+            weight: 1 − `decay_at` of the step; a float64 where it is on the device.
         """
-        decay = min(self.decay, (1 + step) / (10 + step))
-        self.parameters.backend.lerp(
-            self.values, self.parameters.weights, 1 - decay, out=self.values
-        )
+        self.parameters.backend.lerp(self.values, self.parameters.weights, weight, out=self.values)
 
     @contextmanager
     def in_use(self) -> Iterator[None]:

@@ -13,10 +13,13 @@ import numpy as np
 
 from hipgpt_kernels import Arena
 from hipgpt_model.head import Head
-from hipgpt_model.layers import Block, Dropout, Embedding
+from hipgpt_model.layers import Block, BlockCache, Dropout, Embedding
+from hipgpt_model.random_streams import dropout_stream
 
 if TYPE_CHECKING:
-    from hipgpt_kernels.backend import Array, Backend
+    from collections.abc import Sequence
+
+    from hipgpt_kernels.backend import Array, Backend, Number
     from hipgpt_model.config import GPTConfig
     from hipgpt_model.parameters import Parameters
 
@@ -54,6 +57,8 @@ class GPT:
         backend: where it runs.
         parameters: its weights, and for training their gradients.
         logits_bytes: most memory for logits at once.
+        checkpoint_activations: keep one activation a block and compute the others anew in the
+            backward: less memory, a third more arithmetic, and the same bits.
 
     Raises:
         ValueError: the parameters belong to another configuration.
@@ -66,6 +71,7 @@ class GPT:
         parameters: Parameters,
         *,
         logits_bytes: int = LOGITS_BYTES,
+        checkpoint_activations: bool = False,
     ) -> None:
         if parameters.config != config:
             raise ValueError(
@@ -75,6 +81,7 @@ class GPT:
         self.backend = backend
         self.parameters = parameters
         self.dtype = parameters.compute_dtype
+        self.checkpoint_activations = checkpoint_activations
         self.arena = Arena(backend)
         self.embedding = Embedding(backend, parameters)
         self.blocks = [Block(config, backend, parameters, i) for i in range(config.num_layers)]
@@ -126,6 +133,8 @@ class GPT:
         correct: Array | None = None,
         seed: int = 0,
         stream: int = 0,
+        streams: Sequence[Number] | None = None,
+        loss_scale: Number | None = None,
     ) -> None:
         """Forward, loss and backward; gradients are added to the parameters' own.
 
@@ -138,27 +147,53 @@ class GPT:
             correct: (B·T,), written where given, as in `loss`.
             seed: of dropout.
             stream: a number that no other pass of the run has: equal numbers drop equal elements.
+            streams: instead of it the stream of each dropout, `dropouts` of them.
+            loss_scale: the gradients come out so many times as large; an array is float32. None
+                for 1.
 
         Raises:
             ValueError: the parameters were not made for training, or T is more than S.
         """
         if not self.parameters.training:
             raise ValueError("this model was made for inference; load it with training=True")
-        dropout = self._dropout(seed, stream)
+        dropout = self._dropout(seed, stream, streams)
         arena = self._begin(inputs)
 
         x = self.embedding.forward(inputs, arena, dropout=dropout)  # (B, T, E)
-        caches = []
+        caches: list[Array | BlockCache] = []
         for block in self.blocks:
-            x, cache = block.forward(x, arena, dropout)
+            x, cache = self._block_forward(block, x, arena, dropout)
             caches.append(cache)
 
         dx = self.head.forward_backward(
-            x, targets, arena, scale=scale, losses=losses, correct=correct
+            x,
+            targets,
+            arena,
+            scale=scale,
+            loss_scale=loss_scale,
+            losses=losses,
+            correct=correct,
         )  # (B, T, E), updated in place by every block
         for block, cache in zip(reversed(self.blocks), reversed(caches), strict=True):
+            mark = arena.mark()
+            if not isinstance(cache, BlockCache):
+                cache = block.activations(cache, arena, dropout)  # noqa: PLW2901  # computed anew
             block.backward(dx, cache, arena, dropout)
+            arena.release(mark)
         self.embedding.backward(dx, inputs, dropout)
+
+    def _block_forward(
+        self, block: Block, x: Array, arena: Arena, dropout: Dropout | None
+    ) -> tuple[Array, Array | BlockCache]:
+        """A block's output, and what its backward needs: the cache, or its input alone."""
+        if not self.checkpoint_activations:
+            return block.forward(x, arena, dropout)
+        out = arena.empty(x.shape, x.dtype)  # below what is given back
+        mark = arena.mark()
+        cache = block.activations(x, arena, dropout)
+        block.finish(cache, arena, dropout, out=out)
+        arena.release(mark)
+        return out, x
 
     def new_cache(self, B: int) -> KVCache:
         """An empty cache for B rows."""
@@ -217,8 +252,15 @@ class GPT:
         self.arena.reset()
         return self.arena
 
-    def _dropout(self, seed: int, stream: int) -> Dropout | None:
+    @property
+    def dropouts(self) -> int:
+        """Uses of dropout in a pass: after the embedding, and two in each block."""
+        return 1 + 2 * self.config.num_layers if self.config.dropout else 0
+
+    def _dropout(self, seed: int, stream: int, streams: Sequence[Number] | None) -> Dropout | None:
         if self.config.dropout == 0:
             return None
-        uses = 1 + 2 * self.config.num_layers
-        return Dropout(self.backend, self.config.dropout, seed, stream, uses)
+        if streams is None:
+            uses = self.dropouts
+            streams = [dropout_stream(stream, uses, use) for use in range(uses)]
+        return Dropout(self.backend, self.config.dropout, seed, streams)

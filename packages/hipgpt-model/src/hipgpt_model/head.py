@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hipgpt_kernels import Arena
-    from hipgpt_kernels.backend import Array, Backend
+    from hipgpt_kernels.backend import Array, Backend, Number
     from hipgpt_model.config import GPTConfig
     from hipgpt_model.parameters import Parameters
 
@@ -73,12 +73,14 @@ class Head:
         arena: Arena,
         *,
         scale: float,
+        loss_scale: Number | None,
         losses: Array,
         correct: Array | None,
     ) -> Array:
         """x (B, T, E), targets (B, T) → losses (B·T,), and returns dx (B, T, E).
 
-        Each loss counts `scale` times in the gradient. Without a final norm dx takes x's memory.
+        Each loss counts `scale` times `loss_scale` in the gradient. Without a final norm dx takes
+        x's memory.
         """
         normed, statistics = (x, None) if self.norm is None else self.norm.forward(x, arena)
         row_inputs = normed.reshape((-1, x.shape[-1]))  # (B, T, E) -> (M, E)
@@ -92,6 +94,7 @@ class Head:
                 scale,
                 losses=losses[rows],
                 correct=None if correct is None else correct[rows],
+                loss_scale=loss_scale,
             )  # logits hold their gradient now
             self.output.backward(logits, row_inputs[rows], out=row_inputs[rows])
         arena.release(mark)

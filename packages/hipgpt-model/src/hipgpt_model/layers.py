@@ -14,11 +14,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hipgpt_model.random_streams import dropout_stream
-
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from hipgpt_kernels import Arena
-    from hipgpt_kernels.backend import Array, Backend
+    from hipgpt_kernels.backend import Array, Backend, Number
     from hipgpt_model.config import GPTConfig
     from hipgpt_model.parameters import Parameters
 
@@ -101,14 +101,12 @@ class Dropout:
     backend: Backend
     probability: float
     seed: int
-    forward_pass: int  # a number that no other pass of the run has
-    uses: int  # dropouts in a pass: 1 + 2L
+    streams: Sequence[Number]  # one for each dropout of a pass, 1 + 2L
 
     def __call__(self, x: Array, use: int, *, out: Array, residual: Array | None = None) -> Array:
         """out = drop(x) + residual. Its own backward: the same `use` drops the same elements."""
-        stream = dropout_stream(self.forward_pass, self.uses, use)
         return self.backend.dropout_forward(
-            x, self.probability, self.seed, stream, residual=residual, out=out
+            x, self.probability, self.seed, self.streams[use], residual=residual, out=out
         )
 
 
@@ -186,6 +184,22 @@ class Block:
 
     def forward(self, x: Array, arena: Arena, dropout: Dropout | None) -> tuple[Array, BlockCache]:
         """x (B, T, E) → out (B, T, E) and the cache."""
+        cache = self.activations(x, arena, dropout)
+        return self.finish(cache, arena, dropout), cache
+
+    def finish(
+        self,
+        cache: BlockCache,
+        arena: Arena,
+        dropout: Dropout | None,
+        out: Array | None = None,
+    ) -> Array:
+        """The block's output (B, T, E) from what `activations` gave; `out`: None is new memory."""
+        use = self.feed_forward_dropout
+        return self._add_branch(self.down, cache.activation, cache.x2, arena, dropout, use, out)
+
+    def activations(self, x: Array, arena: Arena, dropout: Dropout | None) -> BlockCache:
+        """x (B, T, E) → all that the backward needs: everything but the block's output."""
         B, T, E = x.shape
         up_width = self.up.weight.shape[0]  # F, or 2F for swiglu
 
@@ -199,7 +213,7 @@ class Block:
             self.attention_output, attention, x, arena, dropout, self.attention_dropout
         )
 
-        # (B, T, E) -> norm (B, T, E) -> up (B, T, F) -> activation -> down, + x2 (B, T, E)
+        # (B, T, E) -> norm (B, T, E) -> up (B, T, F) -> activation (B, T, F)
         norm2, statistics2 = self.norm2.forward(x2, arena)
         preactivation = arena.empty((B, T, up_width), x.dtype)
         activation = self.up.forward(
@@ -208,8 +222,7 @@ class Block:
             preactivation=preactivation,
             out=arena.empty((B, T, self.config.ff_dim), x.dtype),
         )
-        out = self._add_branch(self.down, activation, x2, arena, dropout, self.feed_forward_dropout)
-        return out, BlockCache(
+        return BlockCache(
             x, norm1, statistics1, qkv, attention, lse,
             x2, norm2, statistics2, preactivation, activation,
         )  # fmt: skip
@@ -287,10 +300,17 @@ class Block:
 
     @staticmethod
     def _add_branch(
-        linear: Linear, x: Array, residual: Array, arena: Arena, dropout: Dropout | None, use: int
+        linear: Linear,
+        x: Array,
+        residual: Array,
+        arena: Arena,
+        dropout: Dropout | None,
+        use: int,
+        out: Array | None = None,
     ) -> Array:
         """drop(linear(x)) + residual, (B, T, E)."""
-        out = arena.empty(residual.shape, residual.dtype)
+        if out is None:
+            out = arena.empty(residual.shape, residual.dtype)
         if dropout is None:
             return linear.forward(x, residual=residual, out=out)
         return dropout(linear.forward(x, out=out), use, residual=residual, out=out)

@@ -1,8 +1,13 @@
 """Training: one optimizer step at a time, and a report on each. Nothing is printed here.
 
-The odd thing: a run has no hidden state. The weights, AdamW's moments, the step and the data
+A step is A passes, A being grad_accum, and an update. What differs from one to the next lies on the
+device (`plan.py`), so where the backend can, both are captured as graphs and launched from then on
+(`program.py`). The odd thing: nothing is read back but what a report shows. Whether an update was
+skipped, too, is decided on the device and noticed at the next report.
+
+A run has no hidden state. The weights, AdamW's moments, the step control, the step and the data
 position, with the configuration and the tokens, determine every later bit; so that is all that a
-checkpoint holds. Reading a number back makes the device wait, so it is done only when asked for.
+checkpoint holds.
 """
 
 from __future__ import annotations
@@ -15,21 +20,23 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from hipgpt_kernels.backend import Control
 from hipgpt_model.checkpoint import CheckpointError, TrainingState, load_training
-from hipgpt_model.checkpoint_header import STEP_CONTROL_SIZE
 from hipgpt_model.data_feed import Feed
 from hipgpt_model.ema import WeightAverage
 from hipgpt_model.evaluate import EvalReport
 from hipgpt_model.gpt import GPT
 from hipgpt_model.optim import AdamW
 from hipgpt_model.parameters import Parameters
+from hipgpt_model.plan import Plan
+from hipgpt_model.program import Program
 from hipgpt_model.schedule import learning_rate
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping
 
-    from hipgpt_kernels.backend import Array, Backend
+    from hipgpt_kernels.backend import Backend
     from hipgpt_model.config import GPTConfig, TrainConfig
     from hipgpt_model.data import TokenData
 
@@ -80,6 +87,8 @@ class Trainer:
         backend: where it runs.
         parameters: made for training, to start from; None: new ones from the seed.
         report_every: read loss, accuracy and norm every so many steps, and at the last.
+        graph: launch each step as a captured graph where the backend can; without, it is launched
+            op by op, which is slower and gives the same bits.
 
     Attributes:
         model: the model in training.
@@ -103,6 +112,7 @@ class Trainer:
         parameters: Parameters | None = None,
         *,
         report_every: int = 1,
+        graph: bool = True,
     ) -> None:
         if data.T > model_config.max_seq_len:
             raise ValueError(
@@ -129,7 +139,12 @@ class Trainer:
         self.data = data
         self.backend = backend
         self.report_every = report_every
-        self.model = GPT(model_config, backend, parameters)
+        self.model = GPT(
+            model_config,
+            backend,
+            parameters,
+            checkpoint_activations=train_config.checkpoint_activations,
+        )
         self.optimizer = AdamW(parameters, train_config)
         self.average = WeightAverage(parameters, train_config.ema) if train_config.ema else None
         self.should_pause: Callable[[], bool] = lambda: False
@@ -141,28 +156,35 @@ class Trainer:
         self._feed = Feed(data, backend, B)
         self._inputs = backend.empty((B, T), np.int32)
         self._targets = backend.empty((B, T), np.int32)
-        self._losses = backend.empty((train_config.grad_accum, B * T))  # of one whole step
-        self._correct = backend.empty((train_config.grad_accum, B * T))
-        self._step_tokens = train_config.grad_accum * B * T
+        accum = train_config.grad_accum
+        self._captures = graph and backend.can_capture
+        self._found = backend.empty((2, accum, B * T))  # losses and correct, of one whole step
+        self._losses, self._correct = self._found[0], self._found[1]
+        # A captured pass writes to one place, from where it is copied where there are more passes.
+        self._pass_found = self._found.reshape((2, B * T)) if accum == 1 else None
+        if self._captures and accum > 1:
+            self._pass_found = backend.empty((2, B * T))
+        self._step_tokens = accum * B * T
         self._scale = 1 / self._step_tokens  # the gradient of the mean loss
-        self._unread_norms: list[Array] = []
+        self._plan = Plan(train_config, data, backend, self._feed.tokens, self.model.dropouts)
+        self._programs: dict[tuple[Callable[[], None], ...], Program] = {}
+        self._count_correct = False
+        self._skipped_before = 0.0
         self._unread_tokens, self._unread_s = 0, 0.0
-        self._lost_in_a_row = 0
         self._elapsed_s = 0.0
         self._in_step = False
 
     # --- the step -----------------------------------------------------------------------------
 
-    def train_step(self, *, count_correct: bool = False) -> Array:
+    def train_step(self, *, count_correct: bool = False) -> None:
         """One optimizer step: grad_accum batches forward and backward, then the update.
 
         Args:
             count_correct: also note which targets were the likeliest ids.
-
-        Returns:
-            The gradient's norm, on the device; the losses stay there too.
         """
         self._refuse_half_a_step()
+        self._count_correct = count_correct or self._captures
+        last = self.config.grad_accum - 1
         for micro_step in range(self.micro_steps, self.config.grad_accum):
             if micro_step and self.should_pause():
                 if not count_correct:
@@ -170,31 +192,58 @@ class Trainer:
                 self._in_step = False
                 raise _PausedError
             self._in_step = True
-            self._next_batch()
-            self.model.forward_backward(
-                self._inputs,
-                self._targets,
-                scale=self._scale,
-                losses=self._losses[micro_step],
-                correct=self._correct[micro_step] if count_correct else None,
-                seed=self.config.seed,
-                stream=self.data_position,
-            )
+            self._plan.prepare(self.step, micro_step, self.data_position)
+            self.micro_steps = micro_step
+            if micro_step < last:
+                self._do(self._pass)
+            else:
+                self._do(self._pass, self._update)
+            if self._captures and last:
+                self.backend.copy(self._found[:, micro_step], self._pass_found)
             self.data_position += self.config.batch_size
             self.micro_steps = micro_step + 1
 
-        norm = self.optimizer.step(learning_rate(self.step, self.config), self.step + 1)
         self.step += 1
         self.micro_steps = 0
-        if self.average is not None:
-            self.average.update(self.step)
         self._in_step = False
-        return norm
 
-    def _next_batch(self) -> None:
-        """Fill inputs and targets (B, T) with the windows at the present data position."""
-        starts = self.data.train_batch(self.data_position, self.config.batch_size, self.config.seed)
-        self._feed.fill(starts, self._inputs, self._targets)
+    def _do(self, *parts: Callable[[], None]) -> None:
+        """Parts of a step, one after the other; captured as one graph where the backend can."""
+        program = self._programs.get(parts)
+        if program is None:
+
+            def work() -> None:
+                for part in parts:
+                    part()
+
+            program = Program(self.backend, work, self.model.arena, graph=self._captures)
+            self._programs[parts] = program
+        program()
+
+    def _pass(self) -> None:
+        """Forward and backward of the plan's next windows; gradients are added to the others."""
+        plan, backend = self._plan, self.backend
+        found = self._pass_found
+        if found is None:
+            found = self._found[:, self.micro_steps]
+        plan.take()
+        backend.gather_batch(plan.tokens, plan.starts, self._inputs, self._targets)
+        self.model.forward_backward(
+            self._inputs,
+            self._targets,
+            scale=self._scale,
+            loss_scale=self.optimizer.loss_scale,
+            losses=found[0],
+            correct=found[1] if self._count_correct else None,
+            seed=self.config.seed,
+            streams=plan.streams,
+        )
+
+    def _update(self) -> None:
+        """What follows once the gradients are complete."""
+        self.optimizer.step(self._plan.learning_rate, self._plan.step)
+        if self.average is not None:
+            self.average.update(self._plan.average_weight)
 
     # --- the run ------------------------------------------------------------------------------
 
@@ -220,21 +269,20 @@ class Trainer:
         """Do one optimizer step and report on it.
 
         Raises:
-            FloatingPointError: `LOST_UPDATES` updates in a row were lost, because the gradients
-                were infinite or not a number. The weights are those before the first of them.
+            FloatingPointError: `LOST_UPDATES` updates in a row or more were lost, because the
+                gradients were infinite or not a number. The weights are those before the first.
         """
         config = self.config
         rate = learning_rate(self.step, config)
         read = (self.step + 1) % self.report_every == 0 or self.step + 1 == config.steps
 
         began = time.perf_counter()
-        self._unread_norms.append(self.train_step(count_correct=read))
+        self.train_step(count_correct=read)
         loss = accuracy = norm = None
         skipped = False
         if read:
-            loss = self.backend.mean(self._losses)
-            accuracy = self.backend.mean(self._correct)
-            norm, skipped = self._read_norms()
+            loss, accuracy = self._read_figures()
+            norm, skipped = self._read_control()
         seconds = time.perf_counter() - began
 
         self._elapsed_s += seconds
@@ -256,23 +304,25 @@ class Trainer:
             tokens_per_s=tokens_per_s,
         )
 
-    def _read_norms(self) -> tuple[float, bool]:
-        """The last norm, and whether any since the last report was not finite."""
-        skipped = False
-        norm = math.nan
-        for unread in self._unread_norms:
-            norm = float(self.backend.to_numpy(unread))
-            lost = not math.isfinite(norm)
-            skipped = skipped or lost
-            self._lost_in_a_row = self._lost_in_a_row + 1 if lost else 0
-            if self._lost_in_a_row == LOST_UPDATES:
-                raise FloatingPointError(
-                    f"the gradients were not finite {LOST_UPDATES} steps in a row, up to step "
-                    f"{self.step}: resume from an earlier checkpoint with a lower learning rate, "
-                    "a longer warm-up or a smaller clip"
-                )
-        self._unread_norms.clear()
-        return norm, skipped
+    def _read_figures(self) -> tuple[float, float]:
+        """Mean loss and accuracy of the last step."""
+        found = self._found.reshape((2, self._step_tokens))
+        loss, accuracy = self.backend.to_numpy(self.backend.row_means(found)).tolist()
+        return loss, accuracy
+
+    def _read_control(self) -> tuple[float, bool]:
+        """The last norm, and whether any update since the last report was skipped."""
+        control = self.backend.to_numpy(self.optimizer.control)
+        lost = int(control[Control.LOST_IN_A_ROW])
+        if lost >= LOST_UPDATES:
+            raise FloatingPointError(
+                f"the gradients were not finite {lost} steps in a row, up to step "
+                f"{self.step}: resume from an earlier checkpoint with a lower learning rate, "
+                "a longer warm-up or a smaller clip"
+            )
+        skips = float(control[Control.OVERFLOWS] + control[Control.OUTLIERS])
+        skipped, self._skipped_before = skips != self._skipped_before, skips
+        return float(control[Control.NORM]), skipped
 
     @property
     def evaluation_due(self) -> bool:
@@ -325,7 +375,7 @@ class Trainer:
             step=self.step,
             data_position=self.data_position,
             data=self.data.fingerprint(),
-            control=np.zeros(STEP_CONTROL_SIZE, np.float32),
+            control=self.optimizer.control,
             ema=None if self.average is None else self.average.values,
             micro_steps=self.micro_steps,
             losses=self._losses[: self.micro_steps] if self.micro_steps else None,
@@ -349,6 +399,7 @@ class Trainer:
         tokenizer: str | None = None,
         train_config: TrainConfig | None = None,
         report_every: int = 1,
+        graph: bool = True,
     ) -> Self:
         """Continue a saved run: the same bits as if it had never stopped.
 
@@ -360,6 +411,7 @@ class Trainer:
             train_config: other training options from here on, such as more steps; None: the
                 checkpoint's own, which alone give the same bits.
             report_every: as for a new trainer.
+            graph: likewise.
 
         Raises:
             CheckpointError: the file is no usable training checkpoint, or belongs to other data.
@@ -384,10 +436,15 @@ class Trainer:
             backend,
             state.parameters,
             report_every=report_every,
+            graph=graph,
         )
         trainer.step = state.step
         trainer.data_position = state.data_position
         trainer.micro_steps = state.micro_steps
+        backend.copy(trainer.optimizer.control, state.control)
+        trainer._skipped_before = float(  # what was reported already is no news
+            state.control[Control.OVERFLOWS] + state.control[Control.OUTLIERS]
+        )
         if trainer.average is not None and state.ema is not None:
             trainer.average.values = state.ema
         if state.micro_steps:
@@ -404,7 +461,8 @@ def _describe(data: Mapping[str, int | str] | None) -> str:
         '9 tokens, 6 of them for training, rows of 2, CRC-32 00000007'
     """
     assert data is not None
+    crc32 = data.get("crc32")
     return (
-        f"{data['tokens']} tokens, {data['train_tokens']} of them for training, "
-        f"rows of {data['row']}, CRC-32 {data['crc32']:08x}"
+        f"{data.get('tokens')} tokens, {data.get('train_tokens')} of them for training, "
+        f"rows of {data.get('row')}, CRC-32 {f'{crc32:08x}' if isinstance(crc32, int) else crc32}"
     )

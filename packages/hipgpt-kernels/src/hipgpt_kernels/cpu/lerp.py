@@ -9,6 +9,7 @@ import numpy as np
 from hipgpt_kernels import checks
 
 if TYPE_CHECKING:
+    from hipgpt_kernels.backend import Number
     from hipgpt_kernels.cpu.threads import Workers
 
 BLOCK = 1 << 15
@@ -19,11 +20,12 @@ def lerp(
     workers: Workers,
     start: np.ndarray,
     end: np.ndarray,
-    weight: float,
+    weight: Number,
     *,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """See `Backend.lerp`."""
+    weight = checks.number("lerp", "weight", weight, np.float64)
     checks.lerp(start, end, weight, out)
     result = np.empty_like(start) if out is None else out
     n = start.size

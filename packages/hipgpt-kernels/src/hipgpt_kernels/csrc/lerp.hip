@@ -16,7 +16,10 @@ KERNEL(THREADS)
 void lerp(float* out,          // (n,), may be start or end
           const float* start,  // (n,)
           const float* end,    // (n,)
-          i64 n, float weight, int blocks, int vector) {
+          i64 n, float weight,
+          const double* weight_pointer,  // read instead of weight where not null
+          int blocks, int vector) {
+  if (weight_pointer != nullptr) weight = static_cast<float>(*weight_pointer);
   const i64 threads = static_cast<i64>(blocks) * THREADS;
   const i64 mine = static_cast<i64>(block_index()) * THREADS + thread_index();
   const i64 packs = vector ? n / N : 0;
