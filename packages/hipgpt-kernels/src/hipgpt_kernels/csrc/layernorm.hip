@@ -13,66 +13,87 @@ Statistics, dweight and dbias are float32 whatever T is.
 
 constexpr int THREADS = 256;
 constexpr int WAVES = THREADS / WAVE;
-constexpr int HELD = 32;  // floats of a row that a lane keeps in registers
 
 // Mean first, then the squares of what is left: Σx²/E − mean² loses the variance of a row far from 0.
 
-// One wave a row, the row in registers: E <= 32 · WAVE. grid: ceil(M / WAVES).
-template <typename T>
+// N values as words: in these a value of 16 bits takes half a register, in a Pack of its own type the
+// compiler gives it a whole one.
+template <typename T, int N>
+using Words = Pack<u32, N * static_cast<int>(sizeof(T)) / 4>;
+template <int N, typename T>
+DEVICE Words<T, N> load_words(const T* source) {
+  return load<Words<T, N>::size>(reinterpret_cast<const u32*>(source));
+}
+template <typename T, int WORDS>
+DEVICE auto unpack(const Pack<u32, WORDS>& words) {
+  return to_float(bit_cast<Pack<T, WORDS * 4 / static_cast<int>(sizeof(T))>>(afresh(words)));
+}
+
+// A wave a row, the row in registers, HELD floats a lane: E <= HELD · WAVE; packs only: PACK<T> divides
+// E and all arrays are aligned. A wave takes rows w, w + waves, …, and the next row is under way while
+// this one is computed, so that memory never waits for a reduction. Weight and bias come from the
+// first-level cache each time: kept, they would take the registers of a third of the waves. grid: blocks.
+template <int HELD, typename T>
 DEVICE void forward_wave(const T* x,       // (M, E)
                          const T* weight,  // (E,)
                          const T* bias,    // (E,)
                          T* out,           // (M, E), may be x
                          float* mean,      // (M,) or null
                          float* rstd,      // (M,) or null
-                         i64 M, int E, float epsilon) {
+                         i64 M, int E, float epsilon, int blocks) {
   constexpr int N = PACK<T>;
   constexpr int PARTS = HELD / N;
-  const i64 row = static_cast<i64>(block_index()) * WAVES + wave_index();
-  if (row >= M) return;
-  const bool vector =
-      movable<N>(x, E) && movable<N>(out, E) && aligned(weight) && aligned(bias);
-  x += row * E;
-  out += row * E;
+  const int first = lane() * N;  // of this lane's columns; the next are WAVE · N further
 
-  Pack<float, N> values[PARTS];
-  float total = 0.0f;
+  Words<T, N> next[PARTS];
+  const auto fetch = [&](i64 row) {  // what lies past the row is 0
 #pragma unroll
-  for (int k = 0; k < PARTS; k++) {
-    const int column = (k * WAVE + lane()) * N;
-    if (column >= E) continue;
-    values[k] = to_float(load_part<N>(x + column, E - column, vector));
-#pragma unroll
-    for (int i = 0; i < N; i++) total += values[k][i];
-  }
-  const float average = wave_sum(total) / static_cast<float>(E);
-
-  float squares = 0.0f;
-#pragma unroll
-  for (int k = 0; k < PARTS; k++) {
-    const int column = (k * WAVE + lane()) * N;
-    if (column >= E) continue;
-#pragma unroll
-    for (int i = 0; i < N; i++) {
-      // With whole packs no value is missing, and the comparison would cost as much as the square.
-      const float d = vector || column + i < E ? values[k][i] - average : 0.0f;
-      squares += d * d;
+    for (int k = 0; k < PARTS; k++) {
+      const int column = first + k * WAVE * N;
+      next[k] = Words<T, N>{};
+      if (row < M && column < E) next[k] = load_words<N>(x + row * E + column);
     }
-  }
-  const float scale = 1.0f / sqrtf(wave_sum(squares) / static_cast<float>(E) + epsilon);
-  if (lane() == 0) {
-    if (mean != nullptr) mean[row] = average;
-    if (rstd != nullptr) rstd[row] = scale;
-  }
+  };
+  const i64 step = static_cast<i64>(blocks) * WAVES;
+  i64 row = static_cast<i64>(block_index()) * WAVES + wave_index();
+  fetch(row);
+  for (; row < M; row += step) {
+    Pack<float, N> values[PARTS];
+    float total = 0.0f;
 #pragma unroll
-  for (int k = 0; k < PARTS; k++) {
-    const int column = (k * WAVE + lane()) * N;
-    if (column >= E) continue;
-    const auto w = to_float(load_part<N>(weight + column, E - column, vector));
-    const auto b = to_float(load_part<N>(bias + column, E - column, vector));
+    for (int k = 0; k < PARTS; k++) {
+      values[k] = unpack<T>(next[k]);
 #pragma unroll
-    for (int i = 0; i < N; i++) values[k][i] = (values[k][i] - average) * scale * w[i] + b[i];
-    store_part(out + column, from_float<T>(values[k]), E - column, vector);
+      for (int i = 0; i < N; i++) total += values[k][i];
+    }
+    fetch(row + step);
+    const float average = wave_sum(total) / static_cast<float>(E);
+
+    float squares = 0.0f;
+#pragma unroll
+    for (int k = 0; k < PARTS; k++) {
+      if (first + k * WAVE * N >= E) continue;
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+        values[k][i] -= average;
+        squares += values[k][i] * values[k][i];
+      }
+    }
+    const float scale = 1.0f / sqrtf(wave_sum(squares) / static_cast<float>(E) + epsilon);
+    if (lane() == 0) {
+      if (mean != nullptr) mean[row] = average;
+      if (rstd != nullptr) rstd[row] = scale;
+    }
+#pragma unroll
+    for (int k = 0; k < PARTS; k++) {
+      const int column = first + k * WAVE * N;
+      if (column >= E) continue;
+      const auto w = unpack<T>(load_words<N>(weight + column));
+      const auto b = unpack<T>(load_words<N>(bias + column));
+#pragma unroll
+      for (int i = 0; i < N; i++) values[k][i] = values[k][i] * scale * w[i] + b[i];
+      store(out + row * E + column, from_float<T>(values[k]));
+    }
   }
 }
 
@@ -151,37 +172,38 @@ DEVICE void backward_row(const T* dout,      // (M, E)
   constexpr int N = OWNED;
   constexpr int PARTS = COLUMNS / N;
   const float inverse = 1.0f / static_cast<float>(E);
-  Pack<T, N> w[PARTS];
+  Words<T, N> w[PARTS];
   Pack<float, N> sum_weight[PARTS], sum_bias[PARTS];
 #pragma unroll
   for (int k = 0; k < PARTS; k++) {
     const int column = (k * ROW_THREADS + thread_index()) * N;
-    w[k] = Pack<T, N>{};
+    w[k] = Words<T, N>{};
     sum_weight[k] = sum_bias[k] = Pack<float, N>{};
-    if (column < E) w[k] = load<N>(weight + column);
+    if (column < E) w[k] = load_words<N>(weight + column);
   }
   for (i64 row = block_index(); row < M; row += blocks) {
-    Pack<T, N> d[PARTS], value[PARTS], old[PARTS];
+    Words<T, N> d[PARTS], value[PARTS], old[PARTS];
+    const i64 at = row * E + thread_index() * N;
 #pragma unroll
     for (int k = 0; k < PARTS; k++) {
-      const int column = (k * ROW_THREADS + thread_index()) * N;
-      d[k] = value[k] = old[k] = Pack<T, N>{};
-      if (column >= E) continue;
-      const i64 at = row * E + column;
-      d[k] = load_once<N>(dout + at);
-      value[k] = load_once<N>(x + at);
-      old[k] = load_once<N>(dx + at);
+      const int further = k * ROW_THREADS * N;
+      d[k] = value[k] = old[k] = Words<T, N>{};
+      if (further + thread_index() * N >= E) continue;
+      d[k] = bit_cast<Words<T, N>>(load_once<N>(dout + at + further));
+      value[k] = bit_cast<Words<T, N>>(load_once<N>(x + at + further));
+      old[k] = bit_cast<Words<T, N>>(load_once<N>(dx + at + further));
     }
     const float average = mean[row], scale = rstd[row];
     Pair sums{};
 #pragma unroll
     for (int k = 0; k < PARTS; k++) {
+      const auto dout1 = unpack<T>(d[k]), x1 = unpack<T>(value[k]), w1 = unpack<T>(w[k]);
 #pragma unroll
       for (int i = 0; i < N; i++) {
         // Past the row dout is 0, and with it all that is summed.
-        const float one = to_float(d[k][i]);
-        const float normal = (to_float(value[k][i]) - average) * scale;
-        const float g = one * to_float(w[k][i]);
+        const float one = dout1[i];
+        const float normal = (x1[i] - average) * scale;
+        const float g = one * w1[i];
         sums.gradient += g;
         sums.product += g * normal;
         sum_weight[k][i] += one * normal;
@@ -194,14 +216,15 @@ DEVICE void backward_row(const T* dout,      // (M, E)
     for (int k = 0; k < PARTS; k++) {
       const int column = (k * ROW_THREADS + thread_index()) * N;
       if (column >= E) continue;
-      const auto d2 = afresh(d[k]), value2 = afresh(value[k]), w2 = afresh(w[k]);
+      const auto d2 = unpack<T>(d[k]), x2 = unpack<T>(value[k]), w2 = unpack<T>(w[k]);
+      const auto before = unpack<T>(old[k]);
       Pack<T, N> result;
 #pragma unroll
       for (int i = 0; i < N; i++) {
-        const float normal = (to_float(value2[i]) - average) * scale;
-        const float g = to_float(d2[i]) * to_float(w2[i]);
+        const float normal = (x2[i] - average) * scale;
+        const float g = d2[i] * w2[i];
         const float change = scale * (g - mean_gradient - normal * mean_product);
-        result[i] = from_float<T>(to_float(old[k][i]) + change);
+        result[i] = from_float<T>(before[i] + change);
       }
       store(dx + row * E + column, result);
     }
@@ -339,10 +362,10 @@ DEVICE void backward_long(const T* dout, const T* x, const T* weight, const floa
   }
 }
 
-constexpr int COLUMNS = 32;                  // that a block of the second pass adds up
+constexpr int COLUMNS = 8;                   // that a block of the second pass adds up: 32 bytes
 constexpr int RUNS = THREADS / COLUMNS;      // of rows of `partial`, each with a thread a column
 
-// dweight (E,) += Σ over blocks of partial (blocks, 2, E); dbias likewise. grid: ceil(2E / 32).
+// dweight (E,) += Σ over blocks of partial (blocks, 2, E); dbias likewise. grid: ceil(2E / 8).
 KERNEL(THREADS)
 void layernorm_backward_combine(const float* partial, float* dweight, float* dbias, int E,
                                 int blocks) {
@@ -375,12 +398,19 @@ void layernorm_backward_combine(const float* partial, float* dweight, float* dbi
     CALL(dout, x, weight, mean, rstd, dx, partial, M, E, blocks);                                \
   }
 
+#define FORWARD(HELD, BLOCKS, T)                                                                         \
+  KERNEL_LIMIT(THREADS, 4, BLOCKS)                                                               \
+  void layernorm_forward_##HELD##_##T(const T* x, const T* weight, const T* bias, T* out,        \
+                                      float* mean, float* rstd, i64 M, int E, float epsilon,     \
+                                      int blocks) {                                              \
+    forward_wave<HELD>(x, weight, bias, out, mean, rstd, M, E, epsilon, blocks);                 \
+  }
+
 #define INSTANTIATE(T)                                                                           \
-  KERNEL_LIMIT(THREADS, 4, 3)                                                                    \
-  void layernorm_forward_wave_##T(const T* x, const T* weight, const T* bias, T* out,            \
-                                  float* mean, float* rstd, i64 M, int E, float epsilon) {       \
-    forward_wave(x, weight, bias, out, mean, rstd, M, E, epsilon);                               \
-  }                                                                                              \
+  FORWARD(8, 4, T)                                                                               \
+  FORWARD(16, 3, T)                                                                              \
+  FORWARD(24, 3, T)                                                                              \
+  FORWARD(32, 2, T)                                                                              \
   KERNEL(THREADS)                                                                                \
   void layernorm_forward_block_##T(const T* x, const T* weight, const T* bias, T* out,           \
                                    float* mean, float* rstd, int E, float epsilon) {             \
