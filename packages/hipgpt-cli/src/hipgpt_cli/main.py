@@ -18,6 +18,8 @@ SUMMARIES = {
     "generate": "Write text with a trained model.",
     "chat": "Have a dialogue with a trained model.",
     "serve": "Offer a trained model to OpenAI's clients and to a browser.",
+    "plot": "Draw the curves of one or several runs.",
+    "report": "Write a run's report, one page to look at and pass on.",
     "data": "Prepare text for training, once; show and verify it.",
     "evaluate": "Measure how well a model predicts a text, or answers questions.",
     "import": "Take over a model of another program.",
