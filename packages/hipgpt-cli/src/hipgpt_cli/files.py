@@ -56,7 +56,7 @@ def read_json_object(path: Path) -> dict[str, Any]:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits
         raise UserError(f"{path} is damaged: it is not valid JSON ({error})") from error
     if not isinstance(value, dict):
         raise UserError(f"{path} is damaged: expected a JSON object, got {type(value).__name__}")

@@ -165,7 +165,7 @@ def read_header(path: str | os.PathLike[str]) -> CheckpointHeader:
 def read_header_from(file: BinaryIO, path: Path) -> CheckpointHeader:
     """Read and check the header; afterwards the file stands at the first tensor."""
     file_bytes = os.fstat(file.fileno()).st_size
-    head = file.read(HEADER_BYTES + len(checksum(0)))
+    head = file.read(min(file_bytes, HEADER_BYTES + len(checksum(0))))
     values, header_bytes = unpack_header(head, path)
     header = parse_header(values, path)
     file.seek(header_bytes)

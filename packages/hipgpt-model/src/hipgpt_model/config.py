@@ -25,6 +25,9 @@ Schedule: TypeAlias = Literal["cosine", "linear", "constant", "wsd"]
 LARGEST_SEED = 2**64 - 1
 """Philox has a key of 64 bits."""
 
+_LARGEST = 2**63 - 1
+"""Of any other integer: what 64 bits hold with a sign."""
+
 
 class _Config:
     """What both configurations share: to and from plain dictionaries, by name."""
@@ -49,13 +52,15 @@ class _Config:
             raise ValueError(f"{cls.__name__}: unknown {', '.join(unknown)}")
         return cls(**values)
 
-    def _integer(self, name: str, low: int, high: int | None = None) -> None:
+    def _integer(self, name: str, low: int, high: int = _LARGEST) -> None:
         value = getattr(self, name)
-        upper = "" if high is None else f" and at most {high}"
+        upper = "" if high == _LARGEST else f" and at most {high}"
         wanted = f"an integer, at least {low}{upper}"
         if not isinstance(value, int) or isinstance(value, bool):
             raise ValueError(f"{name} must be {wanted}; got {value!r}")
-        if value < low or (high is not None and value > high):
+        if not -_LARGEST <= value <= LARGEST_SEED:
+            raise ValueError(f"{name} must be {wanted}; got {value.bit_length()} bits")
+        if not low <= value <= high:
             raise ValueError(f"{name} must be {wanted}; got {value}")
 
     def _number(self, name: str, low: float, high: float, interval: str = "[]") -> None:
@@ -66,6 +71,8 @@ class _Config:
         wanted = f"a number {left}" + ("" if math.isinf(high) else f" and {right}")
         if not isinstance(value, (int, float)) or isinstance(value, bool):
             raise ValueError(f"{name} must be {wanted}; got {value!r}")
+        if isinstance(value, int) and abs(value) > _LARGEST:  # no float64 may be so large
+            raise ValueError(f"{name} must be {wanted}; got {value.bit_length()} bits")
         above = value > low if interval[0] == "(" else value >= low
         below = value < high if interval[1] == ")" else value <= high
         if not (above and below and math.isfinite(value)):
