@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 
 from hipgpt_kernels import load_backend
-from hipgpt_model import GPT, GPTConfig, Parameters
+from hipgpt_model import GPT, GPTConfig, Parameters, SamplingConfig
+from hipgpt_model.generate import generate
 
 CONFIG = GPTConfig(50257, 1024, 768, 12, 12, 3072, tied=True, output_bias=False)
 
@@ -61,7 +62,9 @@ def main() -> None:
         assert same[0] == same[1], f"other tokens: {same}"
 
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
+    memory = []
     for round_number in range(arguments.rounds + 1):
+        memory.append(memory_speed(arguments.threads))
         for name, peer in peers.items():
             read, write, _ = peer.run(prompt, arguments.tokens)
             if round_number:  # the first warms up
@@ -75,28 +78,41 @@ def main() -> None:
             f"write {arguments.tokens / write:6.1f} tokens/s ({write / ours[1]:4.2f}×)"
         )
     print("×: the peer's time over ours")
+    speed = statistics.median(memory)
+    print(
+        f"plain reading of memory, same rounds: {speed / 1e9:.0f} GB/s, enough for "
+        f"{speed / parameters.weights.nbytes:.0f} tokens/s of float32 weights"
+    )
+
+
+def memory_speed(threads: int) -> float:
+    """Bytes a second at which threads read memory that no cache holds: sums of 256 MiB."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    parts = np.array_split(np.ones(1 << 26, np.float32), threads)  # views
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(np.max, parts))
+        began = time.perf_counter()
+        list(pool.map(np.max, parts))
+        return sum(part.nbytes for part in parts) / (time.perf_counter() - began)
 
 
 class Ours:
-    """hipgpt: prefill, then one cached token after another, greedily."""
+    """hipgpt: what `hipgpt generate` runs, greedily."""
 
     def __init__(self, model: GPT) -> None:
         self.model = model
 
     def run(self, prompt: np.ndarray, count: int) -> tuple[float, float, list[int]]:
         """Seconds to read the prompt and to write `count` tokens, and the tokens."""
-        cache = self.model.new_cache(1)
+        sampling = SamplingConfig(num_tokens=count + 1, temperature=0.0)
         began = time.perf_counter()
-        logits = self.model.forward_cached(prompt[None], cache)
-        token = int(logits[0].argmax())
+        tokens = generate(self.model, [int(token) for token in prompt], sampling)
+        first = next(tokens)
         read = time.perf_counter() - began
-        tokens = [token]
         began = time.perf_counter()
-        for _ in range(count):
-            logits = self.model.forward_cached(np.array([[token]], np.int32), cache)
-            token = int(logits[0].argmax())
-            tokens.append(token)
-        return read, time.perf_counter() - began, tokens
+        rest = list(tokens)
+        return read, time.perf_counter() - began, [first, *rest]
 
 
 class Transformers:
