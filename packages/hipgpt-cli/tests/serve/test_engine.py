@@ -166,6 +166,47 @@ def test_a_failing_step_ends_its_requests_and_not_the_engine(start, tiny_tokeniz
     assert slots.free == 2
 
 
+def test_numbers_that_are_not_finite_end_their_requests(start, tiny_model, tiny_tokenizer):
+    """The rows begin anew; with sound weights the same engine goes on."""
+    engine, slots = start()
+    weight = tiny_model.parameters["final_norm.weight"]
+    kept = weight.copy()
+    weight[:] = np.nan
+    asked = [Asked(tiny_tokenizer) for _ in range(3)]
+    for one in asked:
+        engine.submit(one.ticket)
+    assert {one.texts().status for one in asked} == {500}
+    weight[:] = kept
+    after = Asked(tiny_tokenizer)
+    engine.submit(after.ticket)
+    assert len(after.texts()) == 1
+    assert slots.free == 2
+
+
+def test_scores_where_tokens_are_launched_ahead(start, tiny_tokenizer, monkeypatch):
+    """As on a GPU: texts with and without log-probabilities, begun at any time, are all right."""
+    monkeypatch.setattr("hipgpt_kernels.decode_loop.HostLoop.ahead", 4)
+
+    def ask(scored, seed):
+        asked = Asked(tiny_tokenizer, num_tokens=20, seed=seed)
+        asked.ticket.answers[0].logprobs = 1 if scored else None
+        return asked
+
+    engine, _ = start(rows=3)
+    alone = {}
+    for scored in (False, True):
+        for seed in range(6):
+            asked = ask(scored, seed)
+            engine.submit(asked.ticket)
+            alone[scored, seed] = asked.texts()
+    assert all(alone[False, seed] == alone[True, seed] for seed in range(6))
+    together = {key: ask(*key) for key in alone}
+    for asked in together.values():
+        engine.submit(asked.ticket)
+        time.sleep(0.001)
+    assert {key: asked.texts() for key, asked in together.items()} == alone
+
+
 def test_a_prompt_that_cannot_be_read_fails_alone(start, tiny_tokenizer):
     engine, slots = start()
     bad = Asked(tiny_tokenizer)

@@ -157,6 +157,17 @@ class BatchGenerator:
         row: np.ndarray = self.model.backend.to_numpy(self._loop.logits(slot))[0]
         return row.astype(np.float32, copy=False)
 
+    def settle(self) -> list[Drawn]:
+        """Give out what is launched, oldest first, and launch nothing: then `logits` can be seen.
+
+        Raises:
+            FloatingPointError: as `step`.
+        """
+        drawn: list[Drawn] = []
+        while self._taken < self._launches:
+            drawn += self._take_or_give_up()
+        return drawn
+
     def step(self, ahead: int | None = None) -> list[Drawn]:
         """The next tokens: at most one for each text, at least one in all while there are texts.
 
@@ -172,13 +183,7 @@ class BatchGenerator:
             self._read_prompts()
             while self._launches - self._taken < most and self._launch():
                 pass
-            try:
-                drawn = self._take()
-            except FloatingPointError:
-                for slot in list(self._texts):
-                    self.remove(slot)
-                raise
-            if drawn:
+            if drawn := self._take_or_give_up():
                 return drawn
         return []
 
@@ -201,6 +206,14 @@ class BatchGenerator:
                 text.unread = True  # this draw was its last until the text is read anew
             text.length += 1
         return True
+
+    def _take_or_give_up(self) -> list[Drawn]:
+        try:
+            return self._take()
+        except FloatingPointError:
+            for slot in list(self._texts):
+                self.remove(slot)
+            raise
 
     def _take(self) -> list[Drawn]:
         """What the oldest launch has drawn."""

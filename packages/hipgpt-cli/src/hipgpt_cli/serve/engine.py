@@ -21,7 +21,7 @@ from hipgpt_cli.serve.tickets import Ticket, TicketQueue, shutting_down
 if TYPE_CHECKING:
     from hipgpt_cli.serve.answer import Answer, Piece
     from hipgpt_cli.serve.limits import Limits
-    from hipgpt_cli.serve.slots import Slots
+    from hipgpt_cli.serve.slots import Slots, Token
     from hipgpt_model.gpt import GPT
 
 PREFILL_TOKENS = 512
@@ -139,6 +139,8 @@ class Engine:
                     self._step()
                 except Exception as error:  # noqa: BLE001 - one request must not end the server
                     self._fail(error, {row.ticket for row in self._rows.values()})
+                    self._rows.clear()
+                    self._slots.reset()
                 self.counts.busy_s += time.monotonic() - began
         finally:
             self._queue.close()
@@ -176,11 +178,11 @@ class Engine:
                     ),
                 )
         for slot in [slot for slot, row in self._rows.items() if row.ticket.over]:
+            self._slots.remove(slot)
             self._free(slot)
 
     def _free(self, slot: int) -> None:
         row = self._rows.pop(slot)
-        self._slots.remove(slot)
         held = time.monotonic() - row.began
         self._row_s = held if self._row_s == 0 else 0.9 * self._row_s + 0.1 * held
 
@@ -189,11 +191,21 @@ class Engine:
         read = 0
         while self._slots.free and read < PREFILL_TOKENS and (turn := self._queue.next()):
             ticket, answer = turn
+            if answer.wants_logits:
+                self._settle(ticket)
             try:
                 self._begin(ticket, answer)
             except Exception as error:  # noqa: BLE001 - it belongs to this request alone
                 self._fail(error, {ticket})
             read += len(answer.ids)
+
+    def _settle(self, ticket: Ticket) -> None:
+        """Hand out all that is on its way, as a text with log-probabilities needs it to begin."""
+        try:
+            self._hand_out(self._slots.settle())
+        except Exception as error:
+            self._fail(error, {ticket})  # those that hold a row are seen to by the caller
+            raise
 
     def _begin(self, ticket: Ticket, answer: Answer) -> None:
         """Give the prompt out where it is wanted; then a row to the text."""
@@ -214,14 +226,27 @@ class Engine:
         wanted = {slot for slot, row in self._rows.items() if row.answer.wants_logits}
         drawn = self._slots.step(wanted)
         self.counts.steps += 1
+        self._hand_out(drawn)
+
+    def _hand_out(self, drawn: list[Token]) -> None:
+        """Make text of tokens, and give it to their requests."""
         self.counts.tokens += len(drawn)
         news: dict[Ticket, list[Piece]] = {}
-        for slot, (token, logits) in drawn.items():
-            row = self._rows[slot]
-            scored = None if logits is None else score(logits, token, row.answer.logprobs or 0)
-            piece = row.answer.take(token, scored)
+        for token in drawn:
+            row = self._rows.get(token.slot)
+            if row is None:  # a stop string has ended it
+                continue
+            answer = row.answer
+            # A stop id is not given out; there is one at most.
+            id_ = next(iter(answer.sampling.stop_ids)) if token.id is None else token.id
+            scored = None
+            if token.logits is not None:
+                scored = score(token.logits, id_, answer.logprobs or 0)
+            piece = answer.take(id_, scored)
             if piece.finish:
-                self._free(slot)
+                if not token.ended:
+                    self._slots.remove(token.slot)
+                self._free(token.slot)
             if piece.text or piece.scores or piece.finish:
                 news.setdefault(row.ticket, []).append(piece)
         for ticket, pieces in news.items():
