@@ -18,4 +18,6 @@ MODULES = [
 @pytest.mark.parametrize("name", MODULES)
 def test_examples(name):
     """Each >>> gives what stands below it."""
+    if name == "hipgpt_cli.harness":
+        pytest.importorskip("lm_eval", reason="lm-evaluation-harness is in `peers` only")
     assert doctest.testmod(importlib.import_module(name)).failed == 0

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from hipgpt_model.checkpoint_stream import read_header, save_checkpoint
     from hipgpt_model.config import GPTConfig, TrainConfig
     from hipgpt_model.data import TokenData
-    from hipgpt_model.evaluate import EvalReport, perplexity
+    from hipgpt_model.evaluate import EvalReport, Score, perplexity, score
     from hipgpt_model.generate import SamplingConfig
     from hipgpt_model.gpt import GPT, KVCache
     from hipgpt_model.memory import generation_bytes, training_bytes
@@ -45,6 +45,7 @@ __all__ = [
     "ParameterSpec",
     "Parameters",
     "SamplingConfig",
+    "Score",
     "StepReport",
     "TokenData",
     "TrainConfig",
@@ -60,6 +61,7 @@ __all__ = [
     "save_checkpoint",
     "save_training",
     "save_weights",
+    "score",
     "training_bytes",
 ]
 
@@ -71,7 +73,7 @@ _MODULES = {
     "checkpoint_stream": ("read_header", "save_checkpoint"),
     "config": ("GPTConfig", "TrainConfig"),
     "data": ("TokenData",),
-    "evaluate": ("EvalReport", "perplexity"),
+    "evaluate": ("EvalReport", "Score", "perplexity", "score"),
     "generate": ("SamplingConfig",),
     "gpt": ("GPT", "KVCache"),
     "memory": ("generation_bytes", "training_bytes"),

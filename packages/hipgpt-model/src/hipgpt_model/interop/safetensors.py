@@ -105,7 +105,7 @@ class SafetensorsFile:
             )
         stored = np.empty(info.shape, {"F32": "<f4", "F16": "<f2", "BF16": "<u2"}[info.dtype])
         self._file.seek(info.start)
-        if self._file.readinto(stored.reshape(-1).data.cast("B")) != info.nbytes:
+        if self._file.readinto(stored.reshape(-1).view(np.uint8).data) != info.nbytes:
             raise InteropError(f"{self.path}: cut short in {name} while it was read")
         return from_bf16(stored) if info.dtype == "BF16" else stored.astype(np.float32, copy=False)
 
@@ -225,4 +225,4 @@ def write(
             raise ValueError(
                 f"expected {name} {shape} float32; got {given} {array.shape} {array.dtype}"
             )
-        file.write(np.ascontiguousarray(array, "<f4").data.cast("B"))
+        file.write(np.ascontiguousarray(array, "<f4").reshape(-1).view(np.uint8).data)
