@@ -48,7 +48,7 @@ def test_float32_steps_are_the_cpu_s_to_rounding(hip, any_backend, options):
     ours, theirs = (make_trainer(backend, **options) for backend in (hip, any_backend))
     assert np.array(figures(ours)) == pytest.approx(np.array(figures(theirs)), rel=2e-6)
     for one, other in zip(weights(ours), weights(theirs), strict=True):
-        assert one == pytest.approx(other, abs=1e-4 * np.abs(other).max())
+        np.testing.assert_allclose(one, other, rtol=0, atol=1e-4 * np.abs(other).max())
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bf16", "fp16"])
