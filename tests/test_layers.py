@@ -28,6 +28,7 @@ ALLOWED = {
         "pyarrow",
         "numpy",
         "starlette",
+        "torch",
         "uvicorn",
         "prompt_toolkit",
         "huggingface_hub",

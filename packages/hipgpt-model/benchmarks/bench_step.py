@@ -14,72 +14,30 @@ plain matrix product reaches on the same machine.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import os
 import statistics
 import time
 
 import numpy as np
 
+from hipgpt_cli.bench.torch_gpt import TorchTraining
+from hipgpt_cli.bench.workload import SIZES as WORKLOADS
 from hipgpt_kernels import load_backend
 from hipgpt_model import GPTConfig, Parameters, TokenData, TrainConfig, Trainer
 
-SIZES = {  # configuration, B
-    "default": (GPTConfig(5000, 32, 128, 2, 4, 256), 32),
-    "E256L8": (GPTConfig(5000, 256, 256, 8, 8, 1024), 4),
-    "124M": (GPTConfig(50257, 1024, 768, 12, 12, 3072, tied=True, output_bias=False), 1),
-}
+SIZES = {name: (size.config, size.batch_cpu) for name, size in WORKLOADS.items()}
 
 
 def torch_step(config: GPTConfig, training: TrainConfig, weights, threads):
     """A function (inputs, targets) -> loss that does one whole step in PyTorch."""
-    import torch
-    from torch.nn import functional
-
-    torch.set_num_threads(threads)
-    w = {name: torch.tensor(array, requires_grad=True) for name, array in weights.items()}
-    optimizer = torch.optim.AdamW(
-        [
-            {"params": [t for t in w.values() if t.ndim == 2]},
-            {"params": [t for t in w.values() if t.ndim != 2], "weight_decay": 0.0},
-        ],
-        lr=1e-6,
-        betas=(training.beta1, training.beta2),
-        weight_decay=training.weight_decay,
-        foreach=True,
-    )
+    training = dataclasses.replace(training, learning_rate=1e-6)
+    nothing = np.zeros((1, 1), np.int32)
+    peer = TorchTraining(config, training, weights, (nothing, nothing), "cpu", threads)
 
     def step(inputs, targets):
-        def linear(x, name):
-            return functional.linear(x, w[f"{name}.weight"], w[f"{name}.bias"])
-
-        def norm(x, name):
-            return functional.layer_norm(x, x.shape[-1:], w[f"{name}.weight"], w[f"{name}.bias"])
-
-        B, T = inputs.shape
-        x = functional.embedding(torch.from_numpy(inputs), w["token_embedding"])
-        x = x + w["position_embedding"][:T]
-        for i in range(config.num_layers):
-            block = f"blocks.{i}"
-            qkv = linear(norm(x, f"{block}.norm1"), f"{block}.attention.qkv")
-            q, k, v = (
-                part.view(B, T, config.num_heads, config.head_dim).transpose(1, 2)
-                for part in qkv.split(config.embed_dim, dim=2)
-            )
-            heads = functional.scaled_dot_product_attention(q, k, v, is_causal=True)
-            heads = heads.transpose(1, 2).reshape(B, T, config.embed_dim)
-            x = x + linear(heads, f"{block}.attention.output")
-            up = linear(norm(x, f"{block}.norm2"), f"{block}.feed_forward.up")
-            x = x + linear(functional.gelu(up, approximate="tanh"), f"{block}.feed_forward.down")
-        x = norm(x, "final_norm")
-        output = w["token_embedding" if config.tied else "output.weight"]
-        logits = functional.linear(x, output, w.get("output.bias"))
-        targets = torch.from_numpy(targets.astype(np.int64)).reshape(-1)
-        loss = functional.cross_entropy(logits.reshape(-1, config.vocab_size), targets)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(w.values(), training.clip, foreach=True)
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return loss.item()
+        peer.set_batch(inputs, targets)
+        return peer.first_loss()
 
     return step
 

@@ -26,6 +26,7 @@ SUMMARIES = {
     "export": "Save a model for another program.",
     "checkpoint": "Show, verify and convert checkpoints.",
     "info": "Show devices, versions, and what a model takes.",
+    "bench": "Time training, generation and single ops, beside PyTorch.",
     "doctor": "Run every kernel on every device, and say what is wrong.",
     "tokenizer": "Train, use, convert and look at tokenizers.",
 }

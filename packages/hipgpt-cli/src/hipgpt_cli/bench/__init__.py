@@ -1,0 +1,1 @@
+"""Benchmarks of training, generation and single ops, beside PyTorch in the same process."""
