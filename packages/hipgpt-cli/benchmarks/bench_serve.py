@@ -29,6 +29,16 @@ HOST = "127.0.0.1"
 
 
 def main() -> None:
+    options = arguments()
+    with tempfile.TemporaryDirectory() as folder:
+        serve = options.serve or ["--checkpoint", str(save_model(Path(folder), options))]
+        with serving(serve) as (port, process):
+            result = run(port, process.pid, options)
+    print(json.dumps(result, indent=2))
+    sys.exit(bool(result["problems"]))
+
+
+def arguments(words=None):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--clients", type=int, default=64)
     parser.add_argument("--seconds", type=float, default=60)
@@ -38,13 +48,12 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--heads", type=int, default=4)
     parser.add_argument("serve", nargs="*", help="options of hipgpt serve, after --")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        serve = options.serve or ["--checkpoint", str(save_model(Path(folder), options))]
-        with serving(serve) as (port, process):
-            result = asyncio.run(measure(port, process.pid, options))
-    print(json.dumps(result, indent=2))
-    sys.exit(bool(result["problems"]))
+    return parser.parse_args(words)
+
+
+def run(port, pid, options):
+    """What 64 clients, or as many as asked for, have seen."""
+    return asyncio.run(measure(port, pid, options))
 
 
 def save_model(folder, options):

@@ -85,6 +85,13 @@ NOTICE = (
     help="Tokenizer of the model.",
 )
 @option_sets.device_options()
+@option(
+    "--dtype",
+    type=click.Choice(["float32", "bf16", "fp16"]),
+    default="float32",
+    group="Device",
+    help="What the model computes in; the CPU has float32 only.",
+)
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Have a dialogue with a trained model: the newest run's, unless told otherwise.
@@ -119,7 +126,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         seed=seed,
         stop_ids=frozenset() if eot is None else frozenset({eot}),
     )
-    model = load_model(trained.checkpoint, backend)
+    model = load_model(trained.checkpoint, backend, dtype=params["dtype"])
     size = human.short(trained.header.model.num_parameters())
     say.fact("Model", f"{trained.name}, step {trained.header.step}, {size} parameters", err=True)
     say.fact("Device", describe(backend, params["device"]), err=True)

@@ -113,6 +113,13 @@ DEFAULT = Limits()
     help="Write a line for each request to standard error.",
 )
 @option_sets.device_options()
+@option(
+    "--dtype",
+    type=click.Choice(["float32", "bf16", "fp16"]),
+    default="float32",
+    group="Device",
+    help="What the model computes in; the CPU has float32 only.",
+)
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Serve a trained model: the newest run's, unless told otherwise.
@@ -144,7 +151,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         from hipgpt_cli.serve.slots import Slots
         from hipgpt_model.checkpoint import load_model
 
-        model = load_model(trained.checkpoint, backend)
+        model = load_model(trained.checkpoint, backend, dtype=params["dtype"])
         engine = Engine(model, Slots(model, limits.rows), limits)
         name = params["model_name"] or trained.name
         facts: dict[str, Any] = {
