@@ -6,6 +6,7 @@ takes half a second, and is for what only it can show: signals, pipes, terminals
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import shutil
@@ -19,6 +20,7 @@ import pytest
 from click.testing import CliRunner
 
 from hipgpt_cli.main import cli
+from hipgpt_cli.runs import Run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -186,3 +188,34 @@ def _on_a_terminal(*args, columns=100, typed=()):
         os.close(master)
     assert not waiting, f"never saw {waiting[0][0]!r} in {shown.decode(errors='replace')}"
     return shown.decode(errors="replace"), status
+
+
+def _make_run(folder, steps=100, *, level=6.0, name="one"):
+    """A run with made-up figures: loss level / step, and an evaluation every ten steps."""
+    path = folder / "runs" / name
+    path.mkdir(parents=True)
+    config = {
+        "format": "hipgpt-run", "version": 1, "updated": f"2026-11-2{len(name)}",
+        "model": {"vocab_size": 300, "max_seq_len": 8, "embed_dim": 16, "num_layers": 1,
+                  "num_heads": 2, "ff_dim": 16},
+        "training": {"batch_size": 4, "grad_accum": 2, "steps": steps, "learning_rate": 0.01},
+        "options": {"data": "a<b>.txt", "device": "auto"},
+        "text": {"tokens": 9000, "train_tokens": 6400, "bytes": 20000},
+        "machine": {"device": "cpu: <test>", "NumPy": "2"},
+    }  # fmt: skip
+    (path / "config.json").write_text(json.dumps(config))
+    with (path / "metrics.jsonl").open("w") as file:
+        for step in range(1, steps + 1):
+            line = {"step": step, "loss": 1 + level / step, "accuracy": step / 200,
+                    "norm": 1 / step, "learning_rate": 0.01, "tokens_per_s": 2e4,
+                    "elapsed_s": float(step)}  # fmt: skip
+            file.write(json.dumps(line) + "\n")
+            if step % 10 == 0:
+                file.write(json.dumps({"step": step, "validation_loss": 2 + level / step}) + "\n")
+    return Run(path)
+
+
+@pytest.fixture
+def make_run():
+    """make_run(folder, …) -> a run in folder/runs with made-up figures, as a `Run`."""
+    return _make_run

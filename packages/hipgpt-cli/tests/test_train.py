@@ -46,6 +46,7 @@ def test_a_whole_training(run, text, tmp_path, tiny):
         "latest",
         "metrics.csv",
         "metrics.jsonl",
+        "report.html",
         "tokenizer.json",
         "tokens.bin",
         "tokens.json",

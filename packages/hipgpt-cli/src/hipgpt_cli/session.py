@@ -89,6 +89,11 @@ def _new(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
             "text_sha256": inputs.info.text_sha256,
             "tokens_path": str(inputs.tokens) if params["tokens_path"] else None,
             "prepared": inputs.tokens.is_dir(),
+            "text": {
+                "bytes": inputs.info.bytes,
+                "tokens": inputs.info.count,
+                "train_tokens": data.train_tokens,
+            },
             "machine": machine(backend),
         }
         inputs.run.write_config(config)

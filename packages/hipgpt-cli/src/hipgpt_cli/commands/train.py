@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from hipgpt_cli.fit import Outcome
+    from hipgpt_cli.runs import Run
     from hipgpt_cli.session import Session
     from hipgpt_cli.signals import Interrupts
     from hipgpt_cli.tensorboard import EventWriter
@@ -163,6 +164,7 @@ def _train(ready: Session, params: dict[str, Any], interrupts: Interrupts) -> No
     begun, start = trainer.step, time.perf_counter()
     outcome = Fit(trainer, run, metrics, saving, ready.tokenizer, interrupts, ready.figures)()
     run.write_config(ready.config)  # with the time: the newest run is the one that ended last
+    report = _report(run)
     if outcome.signal is not None:
         raise StoppedError(outcome.signal, _how_to_go_on(outcome, trainer, params))
     seconds = human.duration(time.perf_counter() - start)
@@ -172,9 +174,25 @@ def _train(ready: Session, params: dict[str, Any], interrupts: Interrupts) -> No
         say.fact("Ended", f"early: no evaluation since step {human.count(outcome.best_step)} was "
                           f"better; that model is {best_file}")  # fmt: skip
     say.fact("Saved", _describe_file(outcome.checkpoint))
+    if report is not None:
+        say.fact("Report", str(report))
     prompt = say_sample(trainer, ready.tokenizer)
     start_with = ("--prompt", prompt) if prompt else ()
     say.next_command("hipgpt", "generate", *_where(params), *start_with)
+
+
+def _report(run: Run) -> Path | None:
+    """Write the run's report; a page that cannot be written is no reason to fail."""
+    from hipgpt_cli.errors import UserError, describe_os_error
+    from hipgpt_cli.report import write_report
+
+    try:
+        return write_report(run)
+    except UserError:
+        return None  # no step was recorded yet
+    except OSError as error:
+        say.note(f"the report was not written: {describe_os_error(error)}")
+        return None
 
 
 def _events(ready: Session) -> EventWriter:
