@@ -1,11 +1,14 @@
 """The compiled decode step: the ordinary ops' result, and bits that know no neighbour."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from hipgpt_kernels import decoder as plain
 from hipgpt_kernels.decoder import Decoder, DecoderBlock
 from hipgpt_kernels.native.backend import NativeBackend
+from hipgpt_kernels.native.decode import MATRICES
 from hipgpt_kernels.native.library import LibraryError, load_library
 
 try:
@@ -78,15 +81,53 @@ def test_equals_the_ordinary_ops(shape, threads):
         np.testing.assert_allclose(ours, theirs, rtol=0, atol=4e-6 * np.abs(theirs).max())
 
 
+def rounded(weight, kind):
+    """A matrix as the kind holds it: bf16, or int8 in groups of 32 of a row with one scale."""
+    if kind == "bf16":
+        bits = weight.view(np.uint32)
+        return ((bits + 0x7FFF + (bits >> 16 & 1)) >> 16 << 16).view(np.float32)
+    rows, K = weight.shape
+    padded = np.pad(weight, ((0, 0), (0, -K % 32))).reshape(rows, -1, 32)
+    scale = np.abs(padded).max(axis=2, keepdims=True) / np.float32(127)
+    whole = np.rint(padded / np.where(scale > 0, scale, 1))
+    assert np.abs(whole).max() <= 127
+    return (whole * scale).astype(np.float32).reshape(rows, -1)[:, :K].copy()
+
+
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_row_gets_the_same_bits_alone_and_in_any_batch(shape):
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+def test_rounded_weights_are_what_they_say(shape, kind):
+    backend = NativeBackend(2)
     decoder, keys, values, tokens, positions = made(shape)
-    together = NativeBackend(2).decode_step(
-        decoder, copies(keys), copies(values), tokens, positions
+    matrices = [name for name in DecoderBlock.__dataclass_fields__ if name in MATRICES]
+    blocks = tuple(
+        replace(block, **{name: rounded(getattr(block, name), kind) for name in matrices})
+        for block in decoder.blocks
     )
+    like = replace(decoder, blocks=blocks, head_weight=rounded(decoder.head_weight, kind))
+    expected = plain.decode_step(backend, like, copies(keys), copies(values), tokens, positions)
+    backend.decode_weights = kind
+    logits = backend.decode_step(decoder, keys, values, tokens, positions)
+    # A value between two steps may go to either, so what is allowed is a few steps of one weight.
+    allowed = 4e-6 if kind == "bf16" else 2e-3
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=allowed * np.abs(expected).max())
+
+
+def test_an_unknown_kind_of_weights_is_refused():
+    with pytest.raises(ValueError, match="'int4', expected one of float32, bf16, int8"):
+        NativeBackend(1).decode_weights = "int4"
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("kind", ["float32", "bf16", "int8"])
+def test_a_row_gets_the_same_bits_alone_and_in_any_batch(shape, kind):
+    decoder, keys, values, tokens, positions = made(shape)
+    several, single = NativeBackend(2), NativeBackend(1)
+    several.decode_weights = single.decode_weights = kind
+    together = several.decode_step(decoder, copies(keys), copies(values), tokens, positions)
     for row in range(B):
         one = slice(row, row + 1)
-        alone = NativeBackend(1).decode_step(
+        alone = single.decode_step(
             decoder,
             [key[one].copy() for key in keys],
             [value[one].copy() for value in values],

@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from hipgpt_kernels.cpu.threads import Workers
     from hipgpt_kernels.decoder import Decoder
 
+KINDS_OF_WEIGHTS = {"float32": 0, "bf16": 1, "int8": 2}
+"""The numbers of `Weights` in csrc/weights.h."""
+MATRICES = frozenset({"qkv_weight", "output_weight", "up_weight", "down_weight", "head_weight"})
+"""What is read in the chosen kind; all else is float32."""
+
 WEIGHTS = tuple(DecoderBlock.__dataclass_fields__)
 """Of a block, in the order of `DecodeBlock` in csrc/decode.h."""
 
@@ -37,6 +42,7 @@ class Model(ctypes.Structure):
     _fields_ = (
         *((name, c_int64) for name in "VSELHF"),
         ("activation", c_int32),
+        ("weights", c_int32),
         ("epsilon", c_float),
         *((name, c_void_p) for name in ("token_table", "position_table")),
         *((name, c_void_p) for name in ("norm_weight", "norm_bias", "head_weight", "head_bias")),
@@ -49,28 +55,46 @@ class Addresses:
 
     Args:
         decoder: its arrays are float32 and contiguous; kept, so that they stay where they are.
+        kind: what the matrices are read as: "float32" as they are; "bf16" and "int8" are copies,
+            made here, of a half and a quarter of the size.
+        threads: that make them.
     """
 
-    def __init__(self, decoder: Decoder) -> None:
+    def __init__(self, decoder: Decoder, kind: str = "float32", threads: int = 1) -> None:
         self.decoder = decoder
+        self.kind = kind
+        self._copies: list[np.ndarray] = []
         self.blocks = (Block * len(decoder.blocks))()
         for own, block in zip(self.blocks, decoder.blocks, strict=True):
             for name in WEIGHTS:
-                setattr(own, name, address(getattr(block, name)))
+                setattr(own, name, self._place(name, getattr(block, name), threads))
         V, S, E, H = decoder.sizes
         self.model = Model(
             *(V, S, E, len(decoder.blocks), H),
             decoder.blocks[0].down_weight.shape[1] if decoder.blocks else 0,
             KINDS[decoder.activation],
+            KINDS_OF_WEIGHTS[kind],
             decoder.epsilon,
             address(decoder.token_table),
             address(decoder.position_table),
             address(decoder.final_norm_weight),
             address(decoder.final_norm_bias),
-            address(decoder.head_weight),
+            self._place("head_weight", decoder.head_weight, threads),
             address(decoder.head_bias),
             ctypes.addressof(self.blocks),
         )
+
+    def _place(self, name: str, weight: np.ndarray, threads: int) -> int | None:
+        """The address of a weight, or of its copy in another kind."""
+        if self.kind == "float32" or name not in MATRICES:
+            return address(weight)
+        library, number = load_library(), KINDS_OF_WEIGHTS[self.kind]
+        copy = np.empty(library.hipgpt_weight_bytes(number, *weight.shape), np.uint8)
+        library.hipgpt_pack_weights(
+            threads, number, weight.ctypes.data, copy.ctypes.data, *weight.shape
+        )
+        self._copies.append(copy)
+        return copy.ctypes.data
 
 
 def decode_step(

@@ -64,6 +64,8 @@ SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
     "hipgpt_embedding_backward": (None, [I, P, P, P, N, N]),
     "hipgpt_attention_forward": (None, [I, V, V, V, V, P, N, N, N, N, N, F]),
     "hipgpt_decode": (None, [I, P, P, P, P, P, N]),
+    "hipgpt_weight_bytes": (N, [I, N, N]),
+    "hipgpt_pack_weights": (None, [I, I, P, P, N, N]),
     "hipgpt_attention_backward": (None, [I, V, V, V, V, V, P, V, V, V, N, N, N, N, F]),
 }
 """Result and arguments of every function; the first argument is the number of threads."""

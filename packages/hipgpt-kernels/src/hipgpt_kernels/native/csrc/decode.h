@@ -9,20 +9,29 @@
 
 #include "attention.h"
 #include "pool.h"
+#include "weights.h"
 
-struct DecodeBlock {
-    const float *norm1_weight, *norm1_bias, *qkv_weight, *qkv_bias, *output_weight, *output_bias;
-    const float *norm2_weight, *norm2_bias, *up_weight, *up_bias, *down_weight, *down_bias;
+struct DecodeBlock {  // the four matrices are of the model's kind of weights
+    const float *norm1_weight, *norm1_bias;
+    const void* qkv_weight;
+    const float* qkv_bias;
+    const void* output_weight;
+    const float *output_bias, *norm2_weight, *norm2_bias;
+    const void* up_weight;
+    const float* up_bias;
+    const void* down_weight;
+    const float* down_bias;
     float *keys, *values;  // (slots, H, S, D)
 };
 
 struct DecodeModel {
     int64_t V, S, E, L, H, F;
-    int32_t activation;
+    int32_t activation, weights;  // of the matrices: FLOAT32, BF16 or INT8
     float epsilon;
     const float *token_table, *position_table;  // (V, E), (S, E)
     const float *norm_weight, *norm_bias;       // of the end; null: none
-    const float *head_weight, *head_bias;       // (V, E), (V,) or null
+    const void* head_weight;                    // (V, E)
+    const float* head_bias;                     // (V,) or null
     const DecodeBlock* blocks;
 };
 
@@ -49,72 +58,10 @@ class Barrier {
     alignas(64) std::atomic<int> round_{0};
 };
 
-#if HIPGPT_WIDTH == 16
-constexpr int DOT_ROWS = 4;  // with two rows of x: 16 accumulators of 32 registers
-#else
-constexpr int DOT_ROWS = 2;  // 8 of 16
-#endif
-
-// out[b·ld + r] = x[b]·w[r] for R rows of w (K each) and N rows of x, each in the same order.
-template <int R, int N>
-static inline void dots(const float* w, const float* x, int64_t K, float* out, int64_t ld) {
-    Vec s0[R][N], s1[R][N];
-    for (int r = 0; r < R; ++r)
-        for (int b = 0; b < N; ++b) s0[r][b] = s1[r][b] = Vec{};
-    int64_t k = 0;
-    for (; k + 2 * W <= K; k += 2 * W)
-#pragma GCC unroll 4
-        for (int r = 0; r < R; ++r) {
-            const Vec w0 = load(w + r * K + k), w1 = load(w + r * K + k + W);
-#pragma GCC unroll 2
-            for (int b = 0; b < N; ++b) {
-                s0[r][b] += load(x + b * K + k) * w0;
-                s1[r][b] += load(x + b * K + k + W) * w1;
-            }
-        }
-    for (int r = 0; r < R; ++r)
-        for (int b = 0; b < N; ++b) {
-            int64_t j = k;
-            if (j + W <= K) {
-                s0[r][b] += load(x + b * K + j) * load(w + r * K + j);
-                j += W;
-            }
-            if (j < K)
-                s1[r][b] += load_some(x + b * K + j, K - j) * load_some(w + r * K + j, K - j);
-            out[b * ld + r] = sum(s0[r][b] + s1[r][b]);
-        }
-}
-
-// out[b·ld + n] = x[b]·w[n] for n in [first, last) and all rows b.
-static void project(const float* x, int64_t rows, const float* w, int64_t K, int64_t first,
-                    int64_t last, float* out, int64_t ld) {
-    if (rows == 1) {  // one long stream of weights is what memory gives out fastest
-        for (int64_t n = first; n < last; ++n) dots<1, 1>(w + n * K, x, K, out + n, ld);
-        return;
-    }
-    for (int64_t n = first; n < last;) {
-        const bool block = n + DOT_ROWS <= last;
-        for (int64_t b = 0; b < rows; b += 2) {
-            float* to = out + b * ld + n;
-            const float* from = x + b * K;
-            const bool pair = b + 2 <= rows;
-            if (block && pair)
-                dots<DOT_ROWS, 2>(w + n * K, from, K, to, ld);
-            else if (block)
-                dots<DOT_ROWS, 1>(w + n * K, from, K, to, ld);
-            else if (pair)
-                dots<1, 2>(w + n * K, from, K, to, ld);
-            else
-                dots<1, 1>(w + n * K, from, K, to, ld);
-        }
-        n += block ? DOT_ROWS : 1;
-    }
-}
-
 // One query (D,) over `count` keys and values (count, D); `scores` has room for all of them.
 static void attend_one(const float* q, const float* keys, const float* values, int64_t count,
                        int64_t D, float scale, float* scores, float* out) {
-    for (int64_t s = 0; s < count; ++s) dots<1, 1>(keys + s * D, q, D, scores + s, 0);
+    for (int64_t s = 0; s < count; ++s) dots<1, 1>(Floats{keys + s * D, D}, q, D, scores + s, 0);
     float most = scores[0];
     for (int64_t s = 1; s < count; ++s) most = scores[s] > most ? scores[s] : most;
     Vec totals{};
@@ -214,7 +161,7 @@ struct Decode {
         }
         barrier.wait(threads);
         const Share v(m.V, SHARE, i, threads);
-        project(last, rows, m.head_weight, m.E, v.first, v.last, logits, m.V);
+        project(m.weights, last, rows, m.head_weight, m.E, v.first, v.last, logits, m.V);
         if (m.head_bias) end(v, {m.head_bias}, logits, m.V);
     }
 
@@ -224,7 +171,7 @@ struct Decode {
         normalize(w.norm1_weight, w.norm1_bias, own);
         barrier.wait(threads);
         const Share qkv(3 * m.E, SHARE, i, threads);
-        project(norm, rows, w.qkv_weight, m.E, qkv.first, qkv.last, wide, 3 * m.E);
+        project(m.weights, norm, rows, w.qkv_weight, m.E, qkv.first, qkv.last, wide, 3 * m.E);
         end(qkv, {w.qkv_bias}, wide, 3 * m.E);
         barrier.wait(threads);
         const Share units(rows * m.H, 1, i, threads);
@@ -263,8 +210,8 @@ struct Decode {
     }
 
     // x += from · weightᵀ + bias, on a share of the columns of x.
-    void add_branch(const float* from, int64_t K, const float* weight, const float* bias, Share e) {
-        project(from, rows, weight, K, e.first, e.last, wide, m.E);
+    void add_branch(const float* from, int64_t K, const void* weight, const float* bias, Share e) {
+        project(m.weights, from, rows, weight, K, e.first, e.last, wide, m.E);
         Epilogue epilogue{bias};
         epilogue.residual = x;
         epilogue.ld_residual = m.E;
@@ -277,13 +224,13 @@ struct Decode {
     // active = activation(norm · upᵀ + bias), on a share of F.
     void feed(const DecodeBlock& w, Share f) {
         if (m.activation != SWIGLU) {
-            project(norm, rows, w.up_weight, m.E, f.first, f.last, active, m.F);
+            project(m.weights, norm, rows, w.up_weight, m.E, f.first, f.last, active, m.F);
             end(f, {w.up_bias, m.activation}, active, m.F);
             return;
         }
         const Share up(f, m.F);
         for (const Share& half : {f, up}) {
-            project(norm, rows, w.up_weight, m.E, half.first, half.last, wide, 2 * m.F);
+            project(m.weights, norm, rows, w.up_weight, m.E, half.first, half.last, wide, 2 * m.F);
             end(half, {w.up_bias}, wide, 2 * m.F);
         }
         for (int64_t b = 0; b < rows; ++b)

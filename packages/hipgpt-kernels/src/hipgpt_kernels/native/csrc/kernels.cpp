@@ -216,3 +216,21 @@ EXPORT void hipgpt_decode(int32_t threads, const DecodeModel* model, const int32
         decode.run(i, n);
     });
 }
+
+// Bytes of a matrix (rows, K) in a kind of weights.
+EXPORT int64_t hipgpt_weight_bytes(int32_t kind, int64_t rows, int64_t K) {
+    if (kind == INT8) return rows * ((K + GROUP - 1) / GROUP) * static_cast<int64_t>(sizeof(Group));
+    return rows * K * (kind == BF16 ? 2 : 4);
+}
+
+// A float32 matrix (rows, K) in another kind of weights.
+EXPORT void hipgpt_pack_weights(int32_t threads, int32_t kind, const float* from, void* to,
+                                int64_t rows, int64_t K) {
+    parallel(threads, rows, 1, rows * K, [&](int64_t start, int64_t stop) {
+        if (kind == INT8)
+            quantize_rows(from + start * K,
+                          static_cast<Group*>(to) + start * ((K + GROUP - 1) / GROUP), stop - start, K);
+        else
+            shorten(from + start * K, static_cast<uint16_t*>(to) + start * K, (stop - start) * K);
+    });
+}
