@@ -1,7 +1,9 @@
 """OpenAI's own client against the server: it reads every answer, stream and refusal."""
 
+import json
 import threading
 
+import numpy as np
 import pytest
 
 openai = pytest.importorskip("openai", reason="the official client is in the environment `peers`")
@@ -118,3 +120,44 @@ def test_64_of_them_at_once(official, client):
     for thread in threads:
         thread.join(30)
     assert [together.get(seed) for seed in seeds] == alone
+
+
+def test_lm_evaluation_harness_gets_the_models_own_numbers(client, tmp_path, tiny_tokenizer):
+    """`local-completions`: log-likelihoods and greediness of continuations, and generated text."""
+    harness = pytest.importorskip("lm_eval.models.openai_completions", reason="no lm-eval here")
+    pytest.importorskip("transformers", reason="the harness reads the tokenizer with it")
+    from lm_eval.api.instance import Instance
+
+    tiny_tokenizer.save(tmp_path / "tokenizer.json")
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>"}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(names))
+    model = harness.LocalCompletionsAPI(
+        model="tiny",
+        base_url=f"http://127.0.0.1:{client.port}/v1/completions",
+        tokenizer_backend="huggingface",
+        tokenizer=str(tmp_path),
+        max_length=8,
+        batch_size=4,
+    )
+    pairs = [("the", " quick"), ("a lazy", " dog"), ("the sun", " until"), ("fox", " jumps over")]
+
+    def asked(kind, arguments):
+        return Instance(request_type=kind, doc={}, arguments=arguments, idx=0)
+
+    answers = model.loglikelihood([asked("loglikelihood", pair) for pair in pairs])
+    gpt = client.engine._model
+    for (context, continuation), (value, greedy) in zip(pairs, answers, strict=True):
+        first = tiny_tokenizer.encode(context)
+        second = tiny_tokenizer.encode(context + continuation)[len(first) :]
+        ids = np.array([[*first, *second]], np.int32)
+        logits = gpt.backend.to_numpy(gpt.logits(ids))[0].astype(float)
+        scores = logits - np.log(np.exp(logits).sum(-1, keepdims=True))
+        rows = scores[len(first) - 1 : -1]
+        expected = sum(row[id_] for row, id_ in zip(rows, second, strict=True))
+        assert value == pytest.approx(expected, abs=1e-4)
+        assert greedy == all(row.argmax() == id_ for row, id_ in zip(rows, second, strict=True))
+
+    (text,) = model.generate_until(
+        [asked("generate_until", ("the", {"until": ["zzz"], "max_gen_toks": 5}))]
+    )
+    assert text == client.text(prompt="the", temperature=0, max_tokens=5)
