@@ -27,6 +27,7 @@ SUMMARIES = {
     "checkpoint": "Show, verify and convert checkpoints.",
     "info": "Show devices, versions, and what a model takes.",
     "bench": "Time training, generation and single ops, beside PyTorch.",
+    "profile": "Show where the time of a training step goes.",
     "doctor": "Run every kernel on every device, and say what is wrong.",
     "tokenizer": "Train, use, convert and look at tokenizers.",
 }
