@@ -137,10 +137,7 @@ class Fit:
             for report in trainer.run():
                 self._record(report)
                 progress.step(report)
-                if report.skipped:
-                    progress.line(
-                        f"Step {report.step}: an update was skipped, its gradients were not finite"
-                    )
+                self._tell_skipped(report, progress)
                 self._report_saved(saver, progress)
                 if self.interrupts.signal is not None:
                     break
@@ -182,7 +179,38 @@ class Fit:
             norm=report.norm,
             tokens_per_s=report.tokens_per_s,
             elapsed_s=report.elapsed_s,
+            **self._counts(report),
         )
+
+    def _counts(self, report: StepReport) -> dict[str, float]:
+        """What only some runs have: updates skipped so far, and the loss scale."""
+        counts: dict[str, float] = {}
+        if report.overflows or report.outliers:
+            counts = {"overflows": report.overflows, "outliers": report.outliers}
+        if report.loss_scale is not None:
+            counts["loss_scale"] = report.loss_scale
+        return counts
+
+    def _tell_skipped(self, report: StepReport, progress: TrainingProgress) -> None:
+        """Say which updates were skipped since this was said last, before a resume too."""
+        if report.norm is None:
+            return
+        lost = report.overflows - int(self._figures.get("overflows", 0))
+        out = report.outliers - int(self._figures.get("outliers", 0))
+        reasons = []
+        if lost:
+            scale = "" if report.loss_scale is None else f", loss scale now {report.loss_scale:g}"
+            reasons.append(f"{human.count(lost)} with a gradient that is not finite{scale}")
+        if out:
+            factor = self.trainer.config.skip_outliers
+            reasons.append(f"{human.count(out)} with a norm above {factor:g} times its mean")
+        if reasons:
+            total = human.count(report.overflows + report.outliers)
+            progress.line(
+                f"[Skip {report.step}] Updates skipped: {' and '.join(reasons)}; {total} so far"
+            )
+            self._figures["overflows"] = float(report.overflows)
+            self._figures["outliers"] = float(report.outliers)
 
     def _evaluate(self, progress: TrainingProgress, saver: BackgroundSaver) -> EvalReport:
         step = self.trainer.step

@@ -55,10 +55,14 @@ class StepReport:
         accuracy: how often the likeliest id was the right one, 0 … 1; None where not read.
         learning_rate: of this step.
         norm: of the gradient over all parameters, before clipping; None where not read.
-        skipped: whether an update since the last report read was lost to a norm that is not finite.
+        skipped: whether an update since the last report that was read was skipped.
         tokens: that the run has trained on, this step included.
         elapsed_s: seconds spent in steps since this trainer was made.
         tokens_per_s: over the steps since the last report that was read.
+        overflows: updates of the run that were skipped, because the gradient was not finite; 0
+            where not read.
+        outliers: likewise, because its norm was far above the mean.
+        loss_scale: what the loss is multiplied with in fp16; None elsewhere, and where not read.
     """
 
     step: int
@@ -71,6 +75,9 @@ class StepReport:
     tokens: int
     elapsed_s: float
     tokens_per_s: float
+    overflows: int = 0
+    outliers: int = 0
+    loss_scale: float | None = None
 
 
 class _PausedError(Exception):
@@ -169,7 +176,7 @@ class Trainer:
         self._plan = Plan(train_config, data, backend, self._feed.tokens, self.model.dropouts)
         self._programs: dict[tuple[Callable[[], None], ...], Program] = {}
         self._count_correct = False
-        self._skipped_before = 0.0
+        self._skipped_before = 0
         self._unread_tokens, self._unread_s = 0, 0.0
         self._elapsed_s = 0.0
         self._in_step = False
@@ -278,11 +285,18 @@ class Trainer:
 
         began = time.perf_counter()
         self.train_step(count_correct=read)
-        loss = accuracy = norm = None
+        loss = accuracy = norm = loss_scale = None
+        overflows = outliers = 0
         skipped = False
         if read:
             loss, accuracy = self._read_figures()
-            norm, skipped = self._read_control()
+            control = self._read_control()
+            norm = float(control[Control.NORM])
+            overflows, outliers = int(control[Control.OVERFLOWS]), int(control[Control.OUTLIERS])
+            skipped = overflows + outliers != self._skipped_before
+            self._skipped_before = overflows + outliers
+            if self.optimizer.scaled:
+                loss_scale = float(control[Control.LOSS_SCALE])
         seconds = time.perf_counter() - began
 
         self._elapsed_s += seconds
@@ -302,6 +316,9 @@ class Trainer:
             tokens=self.data_position * self.data.T,
             elapsed_s=self._elapsed_s,
             tokens_per_s=tokens_per_s,
+            overflows=overflows,
+            outliers=outliers,
+            loss_scale=loss_scale,
         )
 
     def _read_figures(self) -> tuple[float, float]:
@@ -310,8 +327,8 @@ class Trainer:
         loss, accuracy = self.backend.to_numpy(self.backend.row_means(found)).tolist()
         return loss, accuracy
 
-    def _read_control(self) -> tuple[float, bool]:
-        """The last norm, and whether any update since the last report was skipped."""
+    def _read_control(self) -> np.ndarray:
+        """The step control (8,), unless too many updates were lost."""
         control = self.backend.to_numpy(self.optimizer.control)
         lost = int(control[Control.LOST_IN_A_ROW])
         if lost >= LOST_UPDATES:
@@ -320,9 +337,7 @@ class Trainer:
                 f"{self.step}: resume from an earlier checkpoint with a lower learning rate, "
                 "a longer warm-up or a smaller clip"
             )
-        skips = float(control[Control.OVERFLOWS] + control[Control.OUTLIERS])
-        skipped, self._skipped_before = skips != self._skipped_before, skips
-        return float(control[Control.NORM]), skipped
+        return control
 
     @property
     def evaluation_due(self) -> bool:
@@ -442,7 +457,7 @@ class Trainer:
         trainer.data_position = state.data_position
         trainer.micro_steps = state.micro_steps
         backend.copy(trainer.optimizer.control, state.control)
-        trainer._skipped_before = float(  # what was reported already is no news
+        trainer._skipped_before = int(  # what was reported already is no news
             state.control[Control.OVERFLOWS] + state.control[Control.OUTLIERS]
         )
         if trainer.average is not None and state.ema is not None:
