@@ -71,9 +71,9 @@ def command(**params: Any) -> None:
     say.fact("Saved", f"{path}, {human.size(path.stat().st_size)}, in {seconds}")
     kinds = tensor_kinds(exported.config, kind)
     if kind in {"q8_0", "q4_0"} and (wide := [n for n, other in kinds.items() if other == "f16"]):
+        more = f" and {human.count(len(wide) - 1)} more" if len(wide) > 1 else ""
         say.note(
-            f"{human.count(len(wide))} matrices are f16, because their rows are no multiple of 32 "
-            f"numbers: {wide[0]} and the like"
+            f"f16 instead of {kind}, because rows must be a multiple of 32 numbers: {wide[0]}{more}"
         )
 
 
