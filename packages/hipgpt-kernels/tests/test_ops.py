@@ -3,6 +3,8 @@
 The odd thing: PyTorch's CPU tensors stand for other libraries where there is no GPU.
 """
 
+import subprocess
+import sys
 import threading
 
 import numpy as np
@@ -273,6 +275,32 @@ def test_torch_graph_holds_our_kernels(cuda, rng):
     graph.replay()
     cuda.cuda.synchronize()
     cuda.testing.assert_close(out, cuda.nn.functional.linear(x, weight), rtol=1e-4, atol=1e-4)
+
+
+ORDERS = {
+    "torch first": ("torch", "ours"),
+    "torch last": ("ours", "torch"),
+}
+IMPORTS = {
+    "torch": "import torch; t = torch.ones(4, 4, device='cuda')",
+    "ours": "from hipgpt_kernels import load_backend; b = load_backend('hip'); o = b.zeros((4, 4))",
+}
+
+
+@pytest.mark.parametrize("order", ORDERS)
+def test_either_may_be_imported_first(cuda, order):
+    """Two libraries with HIP's names once met in the global scope; ours keeps to itself."""
+    lines = [IMPORTS[name] for name in ORDERS[order]]
+    lines += [
+        "from hipgpt_kernels import ops",
+        "print(float((ops.linear(t, t) + t).sum()), float((b.to_numpy(b.add(o, t))).sum()))",
+        "print(float((t @ t).sum()), torch.cuda.is_available())",
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["80.0", "16.0", "64.0", "True"]
 
 
 def test_threads_take_turns(cuda, rng):
