@@ -20,7 +20,9 @@ def questions(tmp_path, words):
     path = tmp_path / "questions.jsonl"
     with path.open("w") as file:
         for number in range(10):
-    X            endings = [*wrong[: number % 4], right, *wrong[number % 4 :]]
+            right = " ".join(lines[number + 20].split()[:2])
+            wrong = ["x y", "in a", "it it"]
+            endings = [*wrong[: number % 4], right, *wrong[number % 4 :]]
             file.write(json.dumps({
                 "activity_label": "Words", "ctx_a": lines[number], "ctx_b": "then",
                 "endings": endings, "label": str(number % 4),
