@@ -19,7 +19,7 @@ def parameters_of(**options):
 @pytest.mark.parametrize("bucket_bytes", [0, 20_000, 1 << 30])
 def test_ranks_own_every_element_once(variant, size, bucket_bytes):
     parameters = parameters_of(**VARIANTS[variant])
-    layout = Layout(parameters, size, bucket_bytes)
+    layout = Layout(parameters.config, size, bucket_bytes)
     owners = np.zeros(parameters.size, int)
     for rank in range(size):
         at = 0
@@ -42,9 +42,9 @@ def test_every_tensor_is_finished_by_one_stage(variant):
 
 def test_a_bucket_waits_for_the_last_of_its_blocks():
     parameters = parameters_of(num_layers=4)
-    layout = Layout(parameters, 2, bucket_bytes=0)
+    layout = Layout(parameters.config, 2, bucket_bytes=0)
     assert [bucket.stage for bucket in layout.buckets] == [4, 3, 2, 1, 0, -1]
-    assert [bucket.stage for bucket in Layout(parameters, 2).buckets] == [-1]
+    assert [bucket.stage for bucket in Layout(parameters.config, 2).buckets] == [-1]
     for bucket in layout.buckets:
         expected = {parameters.span(name) for name in names_of_stage(parameters, bucket.stage)}
         covered = {(piece.start, piece.stop) for piece in bucket.pieces}
@@ -53,6 +53,6 @@ def test_a_bucket_waits_for_the_last_of_its_blocks():
 
 def test_shares_are_as_equal_as_lines_of_memory_allow():
     parameters = parameters_of(embed_dim=24, num_layers=2)
-    sizes = [Layout(parameters, 4, 0).own_size(rank) for rank in range(4)]
-    pieces = sum(len(bucket.pieces) for bucket in Layout(parameters, 4, 0).buckets)
+    sizes = [Layout(parameters.config, 4, 0).own_size(rank) for rank in range(4)]
+    pieces = sum(len(bucket.pieces) for bucket in Layout(parameters.config, 4, 0).buckets)
     assert max(sizes) - min(sizes) <= 64 * pieces

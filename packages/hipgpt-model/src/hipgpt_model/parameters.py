@@ -17,7 +17,7 @@ from hipgpt_kernels.philox import philox4x32
 from hipgpt_model.random_streams import initialization_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from hipgpt_kernels.backend import Array, Backend
     from hipgpt_model.config import GPTConfig
@@ -129,48 +129,19 @@ def normal_numbers(seed: int, stream: int, start: int, count: int) -> np.ndarray
     return pairs.reshape(-1)[:count].astype(np.float32)
 
 
-class Parameters:
-    """A model's parameters in flat buffers, with views by name.
-
-    In "bf16" and "fp16" the layers read a copy of the weights in that precision, `low`. Training
-    keeps float32 masters beside it, which the optimizer changes, and inference the copy alone.
-
-    Args:
-        config: the model's configuration.
-        backend: where they live.
-        training: whether there are gradients and moments too.
-        dtype: "float32", "bf16" or "fp16": what the layers compute in.
+class FlatLayout:
+    """Where each tensor lies in a flat buffer: the decayed ones first, each at an aligned place.
 
     Attributes:
-        config: as given.
-        backend: as given.
-        training: as given.
-        dtype: as given.
-        compute_dtype: the backend's dtype of that name.
+        config: the model's configuration.
         table: one `ParameterSpec` a tensor.
-        weights: flat, float32; all tensors, each at a multiple of `ALIGNMENT` elements, padded with
-            zeros. Not there for inference in low precision.
-        low: the same in `compute_dtype`; None in float32.
-        gradients: flat, float32, their gradients. Training only.
-        m: likewise, AdamW's first moments. Training only.
-        v: likewise, AdamW's second moments. Training only.
         decayed: the part of each buffer that weight decay applies to.
         undecayed: the rest.
-
-    All values are 0 until `initialize`, `load` or a checkpoint sets them.
-
-    Raises:
-        ValueError: the backend does not compute in this dtype.
+        size: elements of each buffer.
     """
 
-    def __init__(
-        self, config: GPTConfig, backend: Backend, *, training: bool, dtype: str = "float32"
-    ) -> None:
+    def __init__(self, config: GPTConfig) -> None:
         self.config = config
-        self.backend = backend
-        self.training = training
-        self.dtype = dtype
-        self.compute_dtype = backend.compute_dtype(dtype)
         self.table = parameter_table(config)
         self._specs = {spec.name: spec for spec in self.table}
         self._offsets: dict[str, int] = {}
@@ -184,14 +155,100 @@ class Parameters:
             self._offsets[spec.name] = offset
             offset += -(-spec.size // ALIGNMENT) * ALIGNMENT
         self.undecayed = slice(self.decayed.stop, offset)
-
         self.size = offset
-        """Elements of each buffer."""
+
+    def names(self) -> list[str]:
+        """The tensors' names, in the order of the table."""
+        return [spec.name for spec in self.table]
+
+    def span(self, name: str) -> tuple[int, int]:
+        """Where a tensor and its padding lie in the flat buffers: (first, after the last)."""
+        offset = self._offsets[name]
+        return offset, offset + -(-self._specs[name].size // ALIGNMENT) * ALIGNMENT
+
+    def view(self, buffer: Array, name: str) -> Array:
+        """The part of a flat buffer that belongs to a tensor, in its shape."""
+        offset = self._offsets[name]
+        spec = self._specs[name]
+        return buffer[offset : offset + spec.size].reshape(spec.shape)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._specs
+
+
+@dataclass(frozen=True)
+class Own:
+    """A part of the flat buffers that one of several processes owns.
+
+    Attributes:
+        flat: where in the flat buffers.
+        local: where in the buffers that hold nothing but what the process owns.
+        decay: whether weight decay applies.
+    """
+
+    flat: slice
+    local: slice
+    decay: bool
+
+
+class Parameters(FlatLayout):
+    """A model's parameters in flat buffers, with views by name.
+
+    In "bf16" and "fp16" the layers read a copy of the weights in that precision, `low`. Training
+    keeps float32 masters beside it, which the optimizer changes, and inference the copy alone.
+
+    Args:
+        config: the model's configuration.
+        backend: where they live.
+        training: whether there are gradients and moments too.
+        dtype: "float32", "bf16" or "fp16": what the layers compute in.
+        own: of several processes that share the optimizer out, what this one owns; None: all.
+
+    Attributes:
+        backend: as given.
+        training: as given.
+        dtype: as given.
+        compute_dtype: the backend's dtype of that name.
+        own: as given. Then m, v and, beside `low`, weights hold that and nothing else.
+        spread: gives every process all of a flat buffer of which each owns a part; None: there is
+            one process.
+        weights: flat, float32; all tensors, each at a multiple of `ALIGNMENT` elements, padded with
+            zeros. Not there for inference in low precision.
+        low: the same in `compute_dtype`; None in float32.
+        gradients: flat, float32, their gradients. Training only.
+        m: likewise, AdamW's first moments. Training only.
+        v: likewise, AdamW's second moments. Training only.
+
+    All values are 0 until `initialize`, `load` or a checkpoint sets them.
+
+    Raises:
+        ValueError: the backend does not compute in this dtype.
+    """
+
+    def __init__(
+        self,
+        config: GPTConfig,
+        backend: Backend,
+        *,
+        training: bool,
+        dtype: str = "float32",
+        own: Sequence[Own] | None = None,
+    ) -> None:
+        super().__init__(config)
+        self.backend = backend
+        self.training = training
+        self.dtype = dtype
+        self.compute_dtype = backend.compute_dtype(dtype)
+        self.own = list(own) if own is not None else None
+        self.spread: Callable[[Array], None] | None = None
         self.low: Array | None = None
         if dtype != "float32":
-            self.low = backend.zeros((offset,), self.compute_dtype)
-        buffers = 4 if training else 1 if self.low is None else 0
-        self._buffers: list[Array] = [backend.zeros((offset,)) for _ in range(buffers)]
+            self.low = backend.zeros((self.size,), self.compute_dtype)
+        part = self.size if self.own is None else sum(o.flat.stop - o.flat.start for o in self.own)
+        sizes: tuple[int, ...] = (self.size if self.low is None else part, self.size, part, part)
+        if not training:
+            sizes = (self.size,) if self.low is None else ()
+        self._buffers: list[Array] = [backend.zeros((size,)) for size in sizes]
 
     @property
     def weights(self) -> Array:
@@ -210,13 +267,25 @@ class Parameters:
 
     @property
     def kept(self) -> Array:
-        """The weights in the highest precision that there is, flat."""
+        """The weights in the highest precision that is here, flat."""
         return self._buffers[0] if self._buffers else self.low
+
+    def is_whole(self, buffer: Array) -> bool:
+        """Whether a flat buffer holds all elements and not only what this process owns."""
+        return bool(buffer.shape[0] == self.size)
 
     def refresh(self) -> None:
         """Make the low-precision copy anew from the float32 weights, after these were written."""
-        if self.low is not None and self._buffers:
+        if self.low is None or not self._buffers:
+            return
+        if self.own is None:
             self.backend.convert(self.weights, self.compute_dtype, out=self.low)
+            return
+        for part in self.own:
+            low = self.low[part.flat]
+            self.backend.convert(self.weights[part.local], self.compute_dtype, out=low)
+        if self.spread is not None:
+            self.spread(self.low)
 
     @property
     def gradients(self) -> Array:
@@ -241,24 +310,6 @@ class Parameters:
             )
         return self._buffers[index]
 
-    def names(self) -> list[str]:
-        """The tensors' names, in the order of the table."""
-        return [spec.name for spec in self.table]
-
-    def span(self, name: str) -> tuple[int, int]:
-        """Where a tensor lies in the flat buffers, its padding included: (first, after the last)."""
-        offset = self._offsets[name]
-        return offset, offset + -(-self._specs[name].size // ALIGNMENT) * ALIGNMENT
-
-    def view(self, buffer: Array, name: str) -> Array:
-        """The part of a flat buffer that belongs to a tensor, in its shape."""
-        offset = self._offsets[name]
-        spec = self._specs[name]
-        return buffer[offset : offset + spec.size].reshape(spec.shape)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._specs
-
     def __getitem__(self, name: str) -> Array:
         return self.view(self.values, name)
 
@@ -269,16 +320,35 @@ class Parameters:
     def initialize(self, seed: int) -> None:
         """Set every weight to its first value, a function of the seed and its tensor's name."""
         for spec in self.table:
-            view = self.view(self.kept, spec.name).reshape((spec.size,))
             if spec.initial != "normal":
-                self.backend.fill(view, 1.0 if spec.initial == "ones" else 0.0)
+                value = np.full(spec.size, spec.initial == "ones", np.float32)
+                self.put(self.kept, spec.name, 0, value)
                 continue
             stream = initialization_stream(spec.name)
             for start in range(0, spec.size, _NORMALS_AT_ONCE):
                 count = min(_NORMALS_AT_ONCE, spec.size - start)
                 numbers = normal_numbers(seed, stream, start, count) * np.float32(spec.std)
-                self.write(view[start : start + count], numbers)
+                self.put(self.kept, spec.name, start, numbers)
         self.refresh()
+
+    def put(self, buffer: Array, name: str, start: int, values: np.ndarray) -> None:
+        """Set part of a tensor in a flat buffer, as far as this process has it.
+
+        Args:
+            buffer: `kept`, `m`, `v` or another like them; `refresh` is due after the last one.
+            name: the tensor.
+            start: elements of it before the values.
+            values: (n,) float32.
+        """
+        first = self._offsets[name] + start
+        if self.own is None or self.is_whole(buffer):
+            self.write(buffer[first : first + len(values)], values)
+            return
+        for part in self.own:
+            low, high = max(first, part.flat.start), min(first + len(values), part.flat.stop)
+            if low < high:
+                at = part.local.start - part.flat.start
+                self.write(buffer[low + at : high + at], values[low - first : high - first])
 
     def write(self, view: Array, values: np.ndarray) -> None:
         """Set part of a buffer from float32 numbers, rounded where the buffer has less precision.
@@ -312,7 +382,7 @@ class Parameters:
         if unknown := sorted(tensors.keys() - self._specs.keys()):
             raise ValueError(f"the configuration has no tensor {unknown[0]}")
         for name in self.names():
-            self.write(self.view(self.kept, name), np.ascontiguousarray(tensors[name]))
+            self.put(self.kept, name, 0, np.ascontiguousarray(tensors[name]).reshape(-1))
         self.refresh()
 
     def to_dict(self) -> dict[str, np.ndarray]:
@@ -321,6 +391,7 @@ class Parameters:
 
     def items(self) -> Iterator[tuple[str, Any]]:
         """Each name with a float32 NumPy copy of its weights, one at a time."""
+        buffer = self.kept if self.is_whole(self.kept) else self.low
         for name in self.names():
-            values = self.backend.to_numpy(self.view(self.kept, name))
+            values = self.backend.to_numpy(self.view(buffer, name))
             yield name, values.astype(np.float32, copy=False)

@@ -15,7 +15,7 @@ world = find_world()
 backend = load_backend("cpu", threads=1)
 config = GPTConfig(37, 12, 24, 3, 3, 40, tied=True)
 parameters = Parameters(config, backend, training=True)
-layout = Layout(parameters, world.size, 10_000)
+layout = Layout(parameters.config, world.size, 10_000)
 exchange = exchange_for(world, layout, zero, backend)
 
 everyone = [

@@ -20,7 +20,7 @@ trainer = Trainer(config, TrainConfig(batch_size=2, steps=1, ema=0.9), data, bac
 for _ in trainer.run():
     pass
 state = trainer.state()
-layout = Layout(trainer.model.parameters, world.size, 0)
+layout = Layout(config, world.size, 0)
 header = state.header("abc", {"loss": 1.0})
 checkpoint.save_together(folder / "together", header, state, world, layout.own(world.rank))
 if world.leads:

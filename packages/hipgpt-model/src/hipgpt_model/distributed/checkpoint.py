@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from hipgpt_kernels.backend import Array
     from hipgpt_model.checkpoint import TrainingState
     from hipgpt_model.checkpoint_header import CheckpointHeader
-    from hipgpt_model.distributed.layout import Own
     from hipgpt_model.distributed.world import World
+    from hipgpt_model.parameters import Own
 
 ELEMENT = 4
 """Bytes of a float32."""

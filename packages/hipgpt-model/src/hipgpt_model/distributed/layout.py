@@ -12,10 +12,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hipgpt_model.parameters import ALIGNMENT
+from hipgpt_model.parameters import ALIGNMENT, FlatLayout, Own
 
 if TYPE_CHECKING:
-    from hipgpt_model.parameters import Parameters
+    from hipgpt_model.config import GPTConfig
 
 BUCKET_BYTES = 25 << 20
 """Gradients of a bucket at least: below some ten megabytes a network's latency shows."""
@@ -66,26 +66,11 @@ class Bucket:
     pieces: tuple[Piece, ...]
 
 
-@dataclass(frozen=True)
-class Own:
-    """One part that a rank owns.
-
-    Attributes:
-        flat: where in the flat buffers.
-        local: where in the rank's own buffers.
-        decay: whether weight decay applies.
-    """
-
-    flat: slice
-    local: slice
-    decay: bool
-
-
 class Layout:
     """How the flat buffers of a model are shared out.
 
     Args:
-        parameters: whose.
+        config: of the model.
         size: number of ranks.
         bucket_bytes: gradients of a bucket at least; 0: every block has its own.
 
@@ -94,8 +79,9 @@ class Layout:
             buffers, each element once.
     """
 
-    def __init__(self, parameters: Parameters, size: int, bucket_bytes: int = BUCKET_BYTES) -> None:
+    def __init__(self, config: GPTConfig, size: int, bucket_bytes: int = BUCKET_BYTES) -> None:
         self.size = size
+        parameters = FlatLayout(config)
         self.buckets: list[Bucket] = []
         waiting: list[str] = []
         L = parameters.config.num_layers
@@ -107,7 +93,7 @@ class Layout:
                     self.buckets.append(Bucket(stage, pieces))
                 waiting = []
 
-    def _pieces(self, parameters: Parameters, names: list[str]) -> tuple[Piece, ...]:
+    def _pieces(self, parameters: FlatLayout, names: list[str]) -> tuple[Piece, ...]:
         """The stretches that tensors cover."""
         spans = sorted(parameters.span(name) for name in names)
         joined: list[tuple[int, int]] = []
@@ -140,7 +126,7 @@ class Layout:
         return sum(part.flat.stop - part.flat.start for part in self.own(rank))
 
 
-def names_of_stage(parameters: Parameters, stage: int) -> list[str]:
+def names_of_stage(parameters: FlatLayout, stage: int) -> list[str]:
     """The tensors whose gradients are finished by a stage of the backward pass.
 
     A tied embedding is finished last, for the head has only added its share to it.

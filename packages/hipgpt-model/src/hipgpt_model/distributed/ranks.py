@@ -1,0 +1,100 @@
+"""What a trainer needs of the other ranks, in one place.
+
+The odd thing: `batch_size` is the rows of a pass over all ranks together. A run is then the same
+run on any number of ranks: the same batches, the same steps, and to rounding the same losses.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from hipgpt_model.distributed.exchange import exchange_for
+from hipgpt_model.distributed.layout import Layout
+from hipgpt_model.distributed.optim import SharedAdamW
+from hipgpt_model.optim import AdamW
+
+if TYPE_CHECKING:
+    from hipgpt_kernels.backend import Array, Backend
+    from hipgpt_model.config import GPTConfig, TrainConfig
+    from hipgpt_model.distributed.world import World
+    from hipgpt_model.parameters import Own, Parameters
+
+
+class Ranks:
+    """The ranks of a data-parallel training.
+
+    Args:
+        world: the processes.
+        zero: ZeRO stage: 1 shares moments and float32 masters out, 0 keeps all of them everywhere.
+
+    Attributes:
+        world: as given.
+        zero: as given.
+        own: what this rank owns of the parameters that were `attach`ed.
+
+    Raises:
+        ValueError: there is no such stage.
+    """
+
+    def __init__(self, world: World, zero: int = 1) -> None:
+        if zero not in (0, 1):
+            raise ValueError(f"zero must be 0 or 1; got {zero}")
+        self.world = world
+        self.zero = zero
+        self.own: list[Own] = []
+        self._layout: Layout | None = None
+
+    def rows(self, batch_size: int) -> slice:
+        """The rows of a batch that this rank trains on.
+
+        Raises:
+            ValueError: the ranks cannot have the same number of rows each.
+        """
+        size = self.world.size
+        if batch_size % size:
+            raise ValueError(
+                f"a batch of {batch_size} rows cannot be shared out to {size} ranks; take a "
+                f"multiple of {size}, such as {-(-batch_size // size) * size}"
+            )
+        share = batch_size // size
+        return slice(self.world.rank * share, (self.world.rank + 1) * share)
+
+    def layout(self, config: GPTConfig) -> Layout:
+        """How the flat buffers are shared out."""
+        if self._layout is None:
+            self._layout = Layout(config, self.world.size)
+            self.own = self._layout.own(self.world.rank)
+        return self._layout
+
+    def attach(self, parameters: Parameters, config: TrainConfig, backend: Backend) -> AdamW:
+        """Make the exchange for these parameters, and their optimizer."""
+        layout = self.layout(parameters.config)
+        self.exchange = exchange_for(self.world, layout, self.zero, backend)
+        self._gradients = parameters.gradients
+        self._by_stage = {bucket.stage: bucket for bucket in layout.buckets}
+        if self.zero == 0:
+            return SettledAdamW(parameters, config, self.exchange)
+        return SharedAdamW(parameters, config, self.exchange, self.own)
+
+    def finished(self, stage: int) -> None:
+        """A stage of the last backward pass of a step is done: sum what it has completed."""
+        bucket = self._by_stage.get(stage)
+        if bucket is not None:
+            self.exchange.sum_gradients(self._gradients, bucket)
+
+    def mean(self, values: list[float]) -> list[float]:
+        """The means over the ranks, which all have as many tokens."""
+        return [value / self.world.size for value in self.world.sum(values)]
+
+
+class SettledAdamW(AdamW):
+    """AdamW on every rank, once all sums are there (ZeRO stage 0)."""
+
+    def __init__(self, parameters: Parameters, config: TrainConfig, exchange: object) -> None:
+        super().__init__(parameters, config)
+        self.exchange = exchange
+
+    def step(self, learning_rate: float | Array, step: int | Array) -> Array:
+        """See `AdamW.step`."""
+        self.exchange.settle()  # type: ignore[attr-defined]
+        return super().step(learning_rate, step)
