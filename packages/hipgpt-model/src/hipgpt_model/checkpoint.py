@@ -10,7 +10,7 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from hipgpt_kernels.backend import Array, Backend
     from hipgpt_model.checkpoint_header import Storage, Weights
-    from hipgpt_model.config import TrainConfig
+    from hipgpt_model.config import GPTConfig, TrainConfig
 
 __all__ = [
     "CheckpointError",
@@ -140,6 +140,14 @@ class TrainingState:
                 yield prefix + spec.name, read(self.parameters.view(buffer, spec.name))
         for name, array in others.items():
             yield name, read(array)
+
+
+class SharesOut(Protocol):
+    """`distributed.Ranks`, which imports this module."""
+
+    def parameters(self, config: GPTConfig, backend: Backend, dtype: str) -> Parameters:
+        """See `Ranks.parameters`."""
+        ...
 
 
 class HasState(Protocol):
@@ -322,17 +330,18 @@ def _read_into(
     others: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Read the tensors of some prefixes into flat buffers, and others into NumPy arrays."""
-    views: dict[str, Any] = {
-        prefix + spec.name: parameters.view(buffer, spec.name).reshape((spec.size,))
+    places: dict[str, tuple[Array, str]] = {
+        prefix + spec.name: (buffer, spec.name)
         for prefix, buffer in buffers.items()
         for spec in parameters.table
     }
     flat = {name: array.reshape(-1) for name, array in (others or {}).items()}
-    for name, start, chunk in read_tensors(file, header, path, {*views, *flat}):
+    for name, start, chunk in read_tensors(file, header, path, {*places, *flat}):
         if name in flat:
             flat[name][start : start + len(chunk)] = chunk
         else:
-            parameters.write(views[name][start : start + len(chunk)], chunk)
+            buffer, plain = places[name]
+            parameters.put(buffer, plain, start, chunk)
     parameters.refresh()
 
 
@@ -342,6 +351,7 @@ def load_training(
     *,
     tokenizer: str | None = None,
     dtype: str | None = None,
+    ranks: SharesOut | None = None,
 ) -> tuple[CheckpointHeader, TrainingState]:
     """What `save_training` saved; the arrays of `TrainingState.others` are NumPy's.
 
@@ -350,6 +360,7 @@ def load_training(
         backend: where the parameters shall live.
         tokenizer: fingerprint of the tokenizer in use; None checks nothing.
         dtype: what the layers compute in; None: as before.
+        ranks: the processes that share the optimizer out; None: there is one.
 
     Raises:
         CheckpointError: as `load_checkpoint`, or the file holds weights alone.
@@ -361,9 +372,11 @@ def load_training(
                 f"{path}: holds the weights only, no run to continue: "
                 "start a new run from it with Trainer(parameters=...)"
             )
-        parameters = Parameters(
-            header.model, backend, training=True, dtype=header.dtype if dtype is None else dtype
-        )
+        precision = header.dtype if dtype is None else dtype
+        if ranks is None:
+            parameters = Parameters(header.model, backend, training=True, dtype=precision)
+        else:
+            parameters = ranks.parameters(header.model, backend, precision)
         shapes = header.tensor_shapes()
         others = {
             name: np.empty(shapes[name], np.float32)
@@ -377,7 +390,7 @@ def load_training(
             header.data_position,
             header.data,
             others[STEP_CONTROL],
-            backend.zeros((parameters.size,)) if header.has_ema else None,
+            backend.zeros(tuple(parameters.weights.shape)) if header.has_ema else None,
             header.micro_steps,
             others.get(LOSSES),
             others.get(CORRECT),

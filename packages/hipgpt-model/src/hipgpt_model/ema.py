@@ -52,7 +52,7 @@ class WeightAverage:
         """The average, flat like `Parameters.weights`; at first a copy of them."""
         if self._values is None:
             backend = self.parameters.backend
-            self._values = backend.empty((self.parameters.size,))
+            self._values = backend.empty(tuple(self.parameters.weights.shape))
             backend.copy(self._values, self.parameters.weights)
         return self._values
 
@@ -79,9 +79,10 @@ class WeightAverage:
 
     def _swap(self) -> None:
         parameters, backend = self.parameters, self.parameters.backend
-        scratch = backend.empty((min(_ELEMENTS_AT_ONCE, parameters.size),))
-        for start in range(0, parameters.size, _ELEMENTS_AT_ONCE):
-            part = slice(start, min(start + _ELEMENTS_AT_ONCE, parameters.size))
+        size = parameters.weights.shape[0]
+        scratch = backend.empty((min(_ELEMENTS_AT_ONCE, size),))
+        for start in range(0, size, _ELEMENTS_AT_ONCE):
+            part = slice(start, min(start + _ELEMENTS_AT_ONCE, size))
             kept = scratch[: part.stop - start]
             backend.copy(kept, self.values[part])
             backend.copy(self.values[part], parameters.weights[part])

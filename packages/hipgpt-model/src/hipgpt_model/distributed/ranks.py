@@ -12,12 +12,14 @@ from hipgpt_model.distributed.exchange import exchange_for
 from hipgpt_model.distributed.layout import Layout
 from hipgpt_model.distributed.optim import SharedAdamW
 from hipgpt_model.optim import AdamW
+from hipgpt_model.parameters import Parameters
 
 if TYPE_CHECKING:
-    from hipgpt_kernels.backend import Array, Backend
+    from hipgpt_kernels.backend import Array, Backend, Number
     from hipgpt_model.config import GPTConfig, TrainConfig
+    from hipgpt_model.distributed.exchange import Exchange
     from hipgpt_model.distributed.world import World
-    from hipgpt_model.parameters import Own, Parameters
+    from hipgpt_model.parameters import Own
 
 
 class Ranks:
@@ -30,7 +32,8 @@ class Ranks:
     Attributes:
         world: as given.
         zero: as given.
-        own: what this rank owns of the parameters that were `attach`ed.
+        own: what this rank owns of the parameters that it made last.
+        exchange: for those.
 
     Raises:
         ValueError: there is no such stage.
@@ -42,7 +45,6 @@ class Ranks:
         self.world = world
         self.zero = zero
         self.own: list[Own] = []
-        self._layout: Layout | None = None
 
     def rows(self, batch_size: int) -> slice:
         """The rows of a batch that this rank trains on.
@@ -59,19 +61,20 @@ class Ranks:
         share = batch_size // size
         return slice(self.world.rank * share, (self.world.rank + 1) * share)
 
-    def layout(self, config: GPTConfig) -> Layout:
-        """How the flat buffers are shared out."""
-        if self._layout is None:
-            self._layout = Layout(config, self.world.size)
-            self.own = self._layout.own(self.world.rank)
-        return self._layout
-
-    def attach(self, parameters: Parameters, config: TrainConfig, backend: Backend) -> AdamW:
-        """Make the exchange for these parameters, and their optimizer."""
-        layout = self.layout(parameters.config)
+    def parameters(self, config: GPTConfig, backend: Backend, dtype: str) -> Parameters:
+        """Parameters for training, of which this rank keeps what it owns; every rank calls this."""
+        layout = Layout(config, self.world.size)
         self.exchange = exchange_for(self.world, layout, self.zero, backend)
-        self._gradients = parameters.gradients
+        self.own = layout.own(self.world.rank)
         self._by_stage = {bucket.stage: bucket for bucket in layout.buckets}
+        own = self.own if self.zero else None
+        made = Parameters(config, backend, training=True, dtype=dtype, own=own)
+        made.spread = self.exchange.spread
+        self._gradients = made.gradients
+        return made
+
+    def optimizer(self, parameters: Parameters, config: TrainConfig) -> AdamW:
+        """What updates parameters that `parameters` made."""
         if self.zero == 0:
             return SettledAdamW(parameters, config, self.exchange)
         return SharedAdamW(parameters, config, self.exchange, self.own)
@@ -90,11 +93,11 @@ class Ranks:
 class SettledAdamW(AdamW):
     """AdamW on every rank, once all sums are there (ZeRO stage 0)."""
 
-    def __init__(self, parameters: Parameters, config: TrainConfig, exchange: object) -> None:
+    def __init__(self, parameters: Parameters, config: TrainConfig, exchange: Exchange) -> None:
         super().__init__(parameters, config)
         self.exchange = exchange
 
-    def step(self, learning_rate: float | Array, step: int | Array) -> Array:
+    def step(self, learning_rate: Number, step: Number) -> Array:
         """See `AdamW.step`."""
-        self.exchange.settle()  # type: ignore[attr-defined]
+        self.exchange.settle()
         return super().step(learning_rate, step)
