@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -320,6 +321,45 @@ def test_prepare_show_verify_train(run):
     assert "holds prepared data already; --reset" in again.stderr
     reset = run("data", "prepare", "text.txt", "--out", "data", *options, "--reset")
     assert reset.exit_code == 0
+
+
+@pytest.mark.usefixtures("lines")
+def test_two_at_once_in_one_folder_are_refused(run, tmp_path):
+    from hipgpt_cli.lock import locked
+
+    (tmp_path / "data").mkdir()
+    with locked(tmp_path / "data" / "lock"):
+        result = run("data", "prepare", "text.txt", "--out", "data", "--vocab-size", "300")
+    assert result.exit_code == 1
+    assert "data is being prepared by another process" in result.stderr
+
+
+@pytest.mark.usefixtures("lines")
+def test_the_lines_of_python_on_the_data_page_read_a_shard(run, tmp_path, capsys):
+    """The page says how to read a shard without hipgpt; that is what is run here."""
+    page = Path(__file__).resolve().parents[3] / "docs" / "data.md"
+    [code] = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert code.count("\n") <= 7  # five lines, the import and a blank one
+    made = run("data", "prepare", "text.txt", "--out", "data/articles", "--vocab-size", "300",
+               "--validation", "0.3", "--workers", "1")  # fmt: skip
+    assert made.exit_code == 0, made.output
+    names = {}
+    exec(compile(code, str(page), "exec"), names)
+    ids = names["ids"]
+    data = open_folder(tmp_path / "data/articles").token_data(8)
+    assert np.array_equal(ids, data.read(0, data.train_tokens))
+    assert capsys.readouterr().out.strip() == str(ids[:10])
+
+
+def test_the_data_page_has_the_header_as_it_is():
+    """Offsets and sizes of the table on the page add up to the 128 bytes."""
+    page = Path(__file__).resolve().parents[3] / "docs" / "data.md"
+    rows = re.findall(r"^\| (\d+) \| (\d+) \|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    end = 0
+    for offset, size in rows:
+        assert int(offset) == end
+        end += int(size)
+    assert end == 128
 
 
 @pytest.mark.usefixtures("lines")

@@ -7,6 +7,7 @@ gone on with by the same command.
 from __future__ import annotations
 
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -170,9 +171,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 
 
 def _prepare(params: dict[str, Any]) -> None:
-    from hipgpt_cli.data_preparation import Settings, prepare
-    from hipgpt_cli.data_writer import clear
-    from hipgpt_cli.progress import stages
+    from hipgpt_cli.lock import locked
     from hipgpt_model.data_folder import is_data_folder
 
     folder = Path(params["out"])
@@ -182,10 +181,26 @@ def _prepare(params: dict[str, Any]) -> None:
             "folder"
         )
     source = _source(params)
+    folder.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder / "lock"))
+        except UserError as error:
+            raise UserError(
+                f"{folder} is being prepared by another process; wait for it, or give another --out"
+            ) from error
+        _fill(source, folder, params)
+
+
+def _fill(source: Source, folder: Path, params: dict[str, Any]) -> None:
+    """Prepare the source's documents in a folder that is ours alone."""
+    from hipgpt_cli.data_preparation import Settings, prepare
+    from hipgpt_cli.data_writer import clear
+    from hipgpt_cli.progress import stages
+
     settings = Settings(params["validation"], params["shard_tokens"], params["max_tokens"])
     if params["reset"]:
         clear(folder)  # only now: a mistake in the command line has cost nothing
-    folder.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(params, source, folder)
     with stages() as progress:
         made = prepare(
