@@ -159,6 +159,7 @@ def valid(op, rng):
             "scale": 0.5,
             "losses": f(M),
             "correct": f(M),
+            "columns": V - 1,
         },
         "gradient_norm": lambda: {"gradients": f(n)},
         "adamw_step": lambda: {

@@ -54,6 +54,26 @@ def test_loss_and_gradient(backend, rng, M, V, scale):
     assert_same_bits(correct, reference.cross_entropy_correct(logits, targets))
 
 
+@pytest.mark.parametrize("V", [5, 100, 1000, 20_000])
+@pytest.mark.parametrize("more", [1, 64])
+def test_columns_that_are_no_ids(backend, rng, V, more):
+    """As if they were not there; their gradient is 0, in rows that do not count too."""
+    logits, targets = case(rng, 6, V)
+    losses, correct, gradient = run_both(backend, logits, targets)
+    wide = np.concatenate([logits, np.full((6, more), 1e9, np.float32)], axis=1)
+    device, device_targets = on_device(backend, wide, targets)
+    hits = backend.empty((6,))
+    plain = backend.cross_entropy_forward(device, device_targets, correct=hits, columns=V)
+    np.testing.assert_allclose(backend.to_numpy(plain), losses, rtol=1e-6, atol=1e-6)
+    assert_same_bits(backend.to_numpy(hits), correct)
+    assert_same_bits(backend.to_numpy(device), wide)
+    fused = backend.cross_entropy_forward_backward(device, device_targets, 0.25, columns=V)
+    assert_same_bits(backend.to_numpy(fused), backend.to_numpy(plain))
+    ours = backend.to_numpy(device)
+    np.testing.assert_allclose(ours[:, :V], gradient, rtol=1e-5, atol=1e-7)
+    assert not ours[:, V:].any()
+
+
 def test_outputs_are_optional(backend, rng):
     logits, targets = case(rng, 5, 7)
     losses, _, gradient = run_both(backend, logits, targets)

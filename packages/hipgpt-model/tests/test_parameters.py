@@ -1,5 +1,6 @@
 """The table, the flat buffers and the initial values."""
 
+import itertools
 import math
 
 import numpy as np
@@ -146,3 +147,23 @@ def test_inference_parameters_have_no_gradients(any_backend):
     parameters = Parameters(tiny_config(), any_backend, training=False)
     with pytest.raises(ValueError, match="training=True"):
         parameters.gradient("token_embedding")
+
+
+def test_rows_of_ids_have_room_for_a_multiple(any_backend, monkeypatch):
+    """As a GPU wants it; nothing else about the parameters changes."""
+    plain = Parameters(tiny_config(), any_backend, training=True)
+    monkeypatch.setattr(type(any_backend), "column_multiple", 64)
+    parameters = Parameters(tiny_config(), any_backend, training=True)
+    for one in (plain, parameters):
+        one.initialize(3)
+    assert plain.size < parameters.size
+    for name, values in plain.items():
+        assert np.array_equal(parameters[name], values)
+    for name, shape in (("token_embedding", (64, 24)), ("output.bias", (64,))):
+        padded = parameters.padded(parameters.weights, name)
+        assert padded.shape == shape
+        assert np.array_equal(padded[:37], plain[name])
+        assert not padded[37:].any()
+    spans = sorted(parameters.span(name) for name in parameters.names())
+    assert all(one[1] == two[0] for one, two in itertools.pairwise(spans))
+    assert spans[-1][1] == parameters.size

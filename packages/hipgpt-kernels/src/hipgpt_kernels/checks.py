@@ -525,6 +525,7 @@ def cross_entropy(
     scale: float | None,
     losses: Array | None,
     correct: Array | None,
+    columns: int | None,
 ) -> tuple[int, int]:
     """Return M and V; with a scale the logits are written too."""
     needed(op, logits=logits)
@@ -541,7 +542,9 @@ def cross_entropy(
     for name, array in (("losses", losses), ("correct", correct)):
         if array is not None:
             shape(op, name, array, (M,), "(M,)")
-    return M, V
+    if columns is not None and not 0 < columns <= V:
+        raise ValueError(f"{op}: columns is {columns}, expected 1 to {V}, the columns of logits")
+    return M, V if columns is None else columns
 
 
 def gradient_norm(gradients: Array) -> int:

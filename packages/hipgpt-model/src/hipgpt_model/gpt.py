@@ -23,11 +23,6 @@ if TYPE_CHECKING:
     from hipgpt_model.config import GPTConfig
     from hipgpt_model.parameters import Parameters
 
-LOGITS_BYTES = 1 << 27
-"""Most memory for logits at once. Each chunk costs one more pass over the output's gradient: with
-V = 50257, E = 768 and 512 rows, chunks of 8, 32, 128 and 256 MiB took 1.5, 1.15, 1 and 1 times as
-long a step on one core."""
-
 
 class KVCache:
     """The keys and values of every token that a model has read, so that it reads each once.
@@ -56,7 +51,8 @@ class GPT:
         config: sizes and options; the same that the parameters were made for.
         backend: where it runs.
         parameters: its weights, and for training their gradients.
-        logits_bytes: most memory for logits at once.
+        logits_bytes: most memory for logits at once; None: what suits the backend. Each chunk costs
+            one more pass over the output's gradient.
         checkpoint_activations: keep one activation a block and compute the others anew in the
             backward: less memory, a third more arithmetic, and the same bits.
 
@@ -70,7 +66,7 @@ class GPT:
         backend: Backend,
         parameters: Parameters,
         *,
-        logits_bytes: int = LOGITS_BYTES,
+        logits_bytes: int | None = None,
         checkpoint_activations: bool = False,
     ) -> None:
         if parameters.config != config:

@@ -24,21 +24,25 @@ class Head:
     """The final norm, where there is one, and the output matrix, which may be the embedding's."""
 
     def __init__(
-        self, config: GPTConfig, backend: Backend, parameters: Parameters, logits_bytes: int
+        self,
+        config: GPTConfig,
+        backend: Backend,
+        parameters: Parameters,
+        logits_bytes: int | None = None,
     ) -> None:
         self.backend = backend
-        self.logits_bytes = logits_bytes
+        self.logits_bytes = backend.chunk_bytes if logits_bytes is None else logits_bytes
         self.norm = (
             LayerNorm(backend, parameters, "final_norm", config.norm_epsilon)
             if config.final_norm
             else None
         )
-        self.output = Linear(
-            backend,
-            parameters,
-            "token_embedding" if config.tied else "output.weight",
-            "output.bias" if config.output_bias else None,
-        )
+        self.vocab_size = config.vocab_size
+        weight = "token_embedding" if config.tied else "output.weight"
+        bias = "output.bias" if config.output_bias else None
+        self.output = Linear(backend, parameters, weight, bias)
+        # With more columns than ids, where the backend likes that; their gradients are zeros.
+        self.padded = Linear(backend, parameters, weight, bias, padded=True)
 
     def logits(self, x: Array, *, out: Array) -> Array:
         """x (*, E) → out (*, V). Overwrites x."""
@@ -56,12 +60,13 @@ class Head:
         targets = targets.reshape((-1,))
         mark = arena.mark()
         for rows, buffer in self._chunks(x.shape[0], arena):
-            logits = self.output.forward(x[rows], out=buffer)  # (m, V)
+            logits = self.padded.forward(x[rows], out=buffer)  # (m, V) or a little more
             self.backend.cross_entropy_forward(
                 logits,
                 targets[rows],
                 losses=losses[rows],
                 correct=None if correct is None else correct[rows],
+                columns=self.vocab_size,
             )
         arena.release(mark)
         return losses
@@ -87,7 +92,7 @@ class Head:
         targets = targets.reshape((-1,))
         mark = arena.mark()
         for rows, buffer in self._chunks(row_inputs.shape[0], arena):
-            logits = self.output.forward(row_inputs[rows], out=buffer)  # (m, V)
+            logits = self.padded.forward(row_inputs[rows], out=buffer)  # (m, V) or a little more
             self.backend.cross_entropy_forward_backward(
                 logits,
                 targets[rows],
@@ -95,8 +100,9 @@ class Head:
                 losses=losses[rows],
                 correct=None if correct is None else correct[rows],
                 loss_scale=loss_scale,
+                columns=self.vocab_size,
             )  # logits hold their gradient now
-            self.output.backward(logits, row_inputs[rows], out=row_inputs[rows])
+            self.padded.backward(logits, row_inputs[rows], out=row_inputs[rows])
         arena.release(mark)
         dnormed = normed  # row by row, the inputs became their gradients
         if self.norm is None or statistics is None:
@@ -108,21 +114,38 @@ class Head:
 
     def _chunks(self, rows: int, arena: Arena) -> Iterator[tuple[slice, Array]]:
         """Slices of about equal length that cover all rows, each with (m, V) memory for logits."""
-        vocab_size, dtype = self.output.weight.shape[0], self.output.weight.dtype
-        size = rows_per_chunk(rows, vocab_size, self.logits_bytes, dtype.itemsize)
+        vocab_size, dtype = self.padded.weight.shape[0], self.padded.weight.dtype
+        size = rows_per_chunk(
+            rows, vocab_size, self.logits_bytes, dtype.itemsize, self.backend.chunk_rows
+        )
         memory = arena.empty((size, vocab_size), dtype)
         for start in range(0, rows, size):
             stop = min(start + size, rows)
             yield slice(start, stop), memory[: stop - start]
 
 
-def rows_per_chunk(rows: int, vocab_size: int, logits_bytes: int, itemsize: int = 4) -> int:
+def rows_per_chunk(
+    rows: int, vocab_size: int, logits_bytes: int, itemsize: int = 4, multiple: int = 1
+) -> int:
     """The longest of about equal chunks of rows whose logits fit in so many bytes; at least 1.
+
+    Args:
+        rows: in all.
+        vocab_size: V.
+        logits_bytes: most bytes of a chunk's logits.
+        itemsize: bytes of a logit.
+        multiple: of so many rows, where there are several chunks.
 
     Example:
         >>> rows_per_chunk(1000, 256, 300 * 256 * 4)  # four chunks of 250, not 300 300 300 100
         250
+        >>> rows_per_chunk(1000, 256, 300 * 256 * 4, multiple=128)
+        256
     """
     most = max(logits_bytes // (vocab_size * itemsize), 1)
+    if rows > most >= multiple:
+        most -= most % multiple
+        chunks = -(-rows // most)
+        return -(-rows // (chunks * multiple)) * multiple
     chunks = -(-rows // most)
     return -(-rows // chunks)

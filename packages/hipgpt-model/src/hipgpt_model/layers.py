@@ -27,14 +27,22 @@ class Linear:
     """y = x · Wᵀ + b, and whatever the backend can do in the same breath."""
 
     def __init__(
-        self, backend: Backend, parameters: Parameters, weight: str, bias: str | None
+        self,
+        backend: Backend,
+        parameters: Parameters,
+        weight: str,
+        bias: str | None,
+        *,
+        padded: bool = False,
     ) -> None:
+        view = parameters.padded if padded else parameters.view
         self.backend = backend
-        self.weight = parameters[weight]  # (N, K)
-        self.bias = None if bias is None else parameters[bias]  # (N,)
+        self.weight = view(parameters.values, weight)  # (N, K)
+        self.bias = None if bias is None else view(parameters.values, bias)  # (N,)
         if parameters.training:
-            self.dweight = parameters.gradient(weight)
-            self.dbias = None if bias is None else parameters.gradient(bias)
+            gradients = parameters.gradients
+            self.dweight = view(gradients, weight)
+            self.dbias = None if bias is None else view(gradients, bias)
 
     def forward(self, x: Array, *, out: Array, **options: Any) -> Array:
         """x (*, K) → out (*, N); `options` as in `Backend.linear_forward`."""

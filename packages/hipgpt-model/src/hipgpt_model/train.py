@@ -26,6 +26,7 @@ from hipgpt_model.data_feed import Feed
 from hipgpt_model.ema import WeightAverage
 from hipgpt_model.evaluate import EvalReport
 from hipgpt_model.gpt import GPT
+from hipgpt_model.memory import available_bytes, run_bytes, shortage, smaller_runs
 from hipgpt_model.optim import AdamW
 from hipgpt_model.parameters import Parameters
 from hipgpt_model.plan import Plan
@@ -107,7 +108,9 @@ class Trainer:
             the gradients so far are part of the state.
 
     Raises:
-        ValueError: data, configuration and parameters do not fit each other.
+        ValueError: data, configuration and parameters do not fit each other, or the backend does
+            not compute in the dtype.
+        MemoryError: the run does not fit; the message has its parts, and smaller runs that would.
     """
 
     def __init__(
@@ -129,6 +132,14 @@ class Trainer:
         if report_every < 1:
             raise ValueError(f"report_every must be at least 1; got {report_every}")
         data.check_ids(model_config.vocab_size)
+        backend.compute_dtype(train_config.dtype)  # refused before memory is looked at
+        needed = run_bytes(model_config, train_config, data.T, backend)
+        if parameters is not None:  # these have their memory already
+            needed = {"activations": needed["activations"]}
+        available = available_bytes(backend)
+        if sum(needed.values()) > available:
+            smaller = smaller_runs(model_config, train_config, data.T, backend, available)
+            raise MemoryError(shortage(needed, available, smaller))
         if parameters is None:
             parameters = Parameters(model_config, backend, training=True, dtype=train_config.dtype)
             parameters.initialize(train_config.seed)
@@ -152,6 +163,7 @@ class Trainer:
             parameters,
             checkpoint_activations=train_config.checkpoint_activations,
         )
+        self.model.arena.reserve(needed["activations"])
         self.optimizer = AdamW(parameters, train_config)
         self.average = WeightAverage(parameters, train_config.ema) if train_config.ema else None
         self.should_pause: Callable[[], bool] = lambda: False

@@ -27,9 +27,10 @@ def cross_entropy_forward(
     *,
     losses: np.ndarray | None = None,
     correct: np.ndarray | None = None,
+    columns: int | None = None,
 ) -> np.ndarray:
     """See `Backend.cross_entropy_forward`."""
-    return run("cross_entropy_forward", workers, logits, targets, None, losses, correct)
+    return run("cross_entropy_forward", workers, logits, targets, None, losses, correct, columns)
 
 
 def cross_entropy_forward_backward(
@@ -41,12 +42,13 @@ def cross_entropy_forward_backward(
     losses: np.ndarray | None = None,
     correct: np.ndarray | None = None,
     loss_scale: Number | None = None,
+    columns: int | None = None,
 ) -> np.ndarray:
     """See `Backend.cross_entropy_forward_backward`."""
     op = "cross_entropy_forward_backward"
     if loss_scale is not None:
         scale *= checks.number(op, "loss_scale", loss_scale, np.float32)
-    return run(op, workers, logits, targets, scale, losses, correct)
+    return run(op, workers, logits, targets, scale, losses, correct, columns)
 
 
 def run(
@@ -57,10 +59,14 @@ def run(
     scale: float | None,
     losses: np.ndarray | None,
     correct: np.ndarray | None,
+    columns: int | None,
 ) -> np.ndarray:
     """Both forms; with a scale the logits become their gradient."""
-    M, V = checks.cross_entropy(op, logits, targets, scale, losses, correct)
+    M, V = checks.cross_entropy(op, logits, targets, scale, losses, correct, columns)
     check_targets(op, targets, V)
+    if V < logits.shape[1] and scale is not None:
+        logits[:, V:] = 0
+    logits = logits[:, :V]
     losses = np.empty(M, np.float32) if losses is None else losses
     step = max(1, BLOCK // V)
 

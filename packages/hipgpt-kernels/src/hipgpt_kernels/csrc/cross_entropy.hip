@@ -1,19 +1,23 @@
 /*
 Softmax cross-entropy over rows of logits, which training turns into their own gradient, in place.
 
-The odd thing: one block takes one row and reads it twice, the second time from the L2 cache, so the
-(M, V) array, the largest of a training step, passes through memory once each way. The maximum and
-the sum are found together, online: a thread rescales its sum when it meets a larger logit
-(Milakov and Gimelshein 2018, "Online normalizer calculation for softmax", algorithm 3).
+The odd thing: one block takes one row, and the (M, V) array, the largest of a training step, passes
+through memory once each way. A short row stays in the registers of a small block. A long one is
+read twice, the second time from the L2 cache, and its maximum and sum are found together, online: a
+thread rescales its sum when it meets a larger logit (Milakov and Gimelshein 2018, "Online
+normalizer calculation for softmax", algorithm 3).
 
 Any V is allowed, 50,257 too, where no row but the first begins at a multiple of 16 bytes: a row is
-a head of up to 15 bytes, a body of 16-byte packs, and a tail.
+a head of up to 15 bytes, a body of 16-byte packs, and a tail. Rows may also be stored with more
+columns than there are ids (`stride`), so that all of them begin at such a multiple.
 */
 
 #include "errors.h"
 #include "parts.h"
 
-constexpr int THREADS = 1024;
+constexpr int THREADS = 1024;     // for a long row
+constexpr int HELD_THREADS = 256;  // for one that stays in registers
+constexpr int HELD = 4;            // packs of it in a thread
 constexpr float LOG2_E = 1.4426950408889634f;
 constexpr float LOWEST = -3.402823466e38f;  // not −∞, whose difference with itself is a NaN
 
@@ -47,87 +51,146 @@ struct Row {
   }
 };
 
-template <typename T>
-DEVICE Softmax softmax(const Row<T>& row) {
-  constexpr int N = PACK<T>;
-  Softmax mine{LOWEST, 0.0f};
-#pragma unroll 2
-  for (int k = thread_index(); k < row.packs; k += THREADS) {
-    const auto x = to_float(load<N>(row.body() + static_cast<i64>(k) * N));
-    float most = mine.most;
-#pragma unroll
-    for (int i = 0; i < N; i++) most = fmaxf(most, x[i]);
-    float total = mine.total * exponential(mine.most, most);
-#pragma unroll
-    for (int i = 0; i < N; i++) total += exponential(x[i], most);
-    mine = {most, total};
-  }
-  const int at = row.loose(thread_index());
-  if (at >= 0) {
-    const float x = to_float(row.logits[at]);
-    const float most = fmaxf(mine.most, x);
-    mine = {most, mine.total * exponential(mine.most, most) + exponential(x, most)};
-  }
-  const float most = block_max<THREADS>(mine.most);
-  return {most, block_sum<THREADS>(mine.total * exponential(mine.most, most))};
+// A row of the gradient is written as long as it is stored: zeros in the columns that are no ids.
+template <int BLOCK, typename T>
+DEVICE void zero_rest(T* row, int V, int stride) {
+  for (int j = V + thread_index(); j < stride; j += BLOCK) row[j] = T{};
 }
 
-// logits[j] = factor · exp(logits[j] − most); all threads. The target's −scale is put right after.
-// From the end to the beginning: what `softmax` read last is what the L2 cache still has when the
-// blocks' rows together are larger than it.
+// A long row, read twice.
 template <typename T>
-DEVICE void gradient(const Row<T>& row, float most, float factor) {
-  constexpr int N = PACK<T>;
-  const int turns = ceil_div(maximum(row.packs - thread_index(), 0), THREADS);
-#pragma unroll 2
-  for (int turn = turns - 1; turn >= 0; turn--) {
-    const int k = turn * THREADS + thread_index();
-    T* place = row.body() + static_cast<i64>(k) * N;
-    auto x = to_float(load_once<N>(place));
-#pragma unroll
-    for (int i = 0; i < N; i++) x[i] = factor * exponential(x[i], most);
-    store_once(place, from_float<T>(x));
-  }
-  const int at = row.loose(thread_index());
-  if (at >= 0) {
-    const float x = to_float(row.logits[at]);
-    row.logits[at] = from_float<T>(factor * exponential(x, most));
-  }
-}
+struct Read {
+  static constexpr int BLOCK = THREADS;
+  const Row<T>& row;
 
-template <typename T>
-DEVICE void fill_zero(const Row<T>& row) {
-  constexpr int N = PACK<T>;
-  for (int k = thread_index(); k < row.packs; k += THREADS) {
-    store(row.body() + static_cast<i64>(k) * N, Pack<T, N>{});
+  __device__ explicit Read(const Row<T>& r) : row(r) {}
+
+  __device__ Softmax softmax() const {
+    constexpr int N = PACK<T>;
+    Softmax mine{LOWEST, 0.0f};
+#pragma unroll 2
+    for (int k = thread_index(); k < row.packs; k += BLOCK) {
+      const auto x = to_float(load<N>(row.body() + static_cast<i64>(k) * N));
+      float most = mine.most;
+#pragma unroll
+      for (int i = 0; i < N; i++) most = fmaxf(most, x[i]);
+      float total = mine.total * exponential(mine.most, most);
+#pragma unroll
+      for (int i = 0; i < N; i++) total += exponential(x[i], most);
+      mine = {most, total};
+    }
+    const int at = row.loose(thread_index());
+    if (at >= 0) {
+      const float x = to_float(row.logits[at]);
+      const float most = fmaxf(mine.most, x);
+      mine = {most, mine.total * exponential(mine.most, most) + exponential(x, most)};
+    }
+    const float most = block_max<BLOCK>(mine.most);
+    return {most, block_sum<BLOCK>(mine.total * exponential(mine.most, most))};
   }
-  const int at = row.loose(thread_index());
-  if (at >= 0) row.logits[at] = T{};
-}
+
+  // logits[j] = factor · exp(logits[j] − most); all threads. The target's −scale is put right after.
+  // From the end to the beginning: what `softmax` read last is what the L2 cache still has when the
+  // blocks' rows together are larger than it.
+  __device__ void gradient(float most, float factor) const {
+    constexpr int N = PACK<T>;
+    const int turns = ceil_div(maximum(row.packs - thread_index(), 0), BLOCK);
+#pragma unroll 2
+    for (int turn = turns - 1; turn >= 0; turn--) {
+      const int k = turn * BLOCK + thread_index();
+      T* place = row.body() + static_cast<i64>(k) * N;
+      auto x = to_float(load_once<N>(place));
+#pragma unroll
+      for (int i = 0; i < N; i++) x[i] = factor * exponential(x[i], most);
+      store_once(place, from_float<T>(x));
+    }
+    const int at = row.loose(thread_index());
+    if (at >= 0) {
+      const float x = to_float(row.logits[at]);
+      row.logits[at] = from_float<T>(factor * exponential(x, most));
+    }
+  }
+};
+
+// A short row, in registers from the start.
+template <typename T>
+struct Held {
+  static constexpr int BLOCK = HELD_THREADS;
+  static constexpr int N = PACK<T>;
+  const Row<T>& row;
+  Pack<T, N> packs[HELD];
+  float extra;  // the logit outside the body, −∞ where there is none
+  int at;
+
+  __device__ explicit Held(const Row<T>& r) : row(r), at(r.loose(thread_index())) {
+#pragma unroll
+    for (int p = 0; p < HELD; p++) {
+      const int k = p * BLOCK + thread_index();
+      if (k < row.packs) packs[p] = load<N>(row.body() + static_cast<i64>(k) * N);
+    }
+    extra = at >= 0 ? to_float(row.logits[at]) : LOWEST;
+  }
+
+  __device__ Softmax softmax() const {
+    float most = extra;
+#pragma unroll
+    for (int p = 0; p < HELD; p++) {
+      if (p * BLOCK + thread_index() >= row.packs) continue;
+      const auto x = to_float(packs[p]);
+#pragma unroll
+      for (int i = 0; i < N; i++) most = fmaxf(most, x[i]);
+    }
+    most = block_max<BLOCK>(most);
+    float total = at >= 0 ? exponential(extra, most) : 0.0f;
+#pragma unroll
+    for (int p = 0; p < HELD; p++) {
+      if (p * BLOCK + thread_index() >= row.packs) continue;
+      const auto x = to_float(packs[p]);
+#pragma unroll
+      for (int i = 0; i < N; i++) total += exponential(x[i], most);
+    }
+    return {most, block_sum<BLOCK>(total)};
+  }
+
+  __device__ void gradient(float most, float factor) const {
+#pragma unroll
+    for (int p = 0; p < HELD; p++) {
+      const int k = p * BLOCK + thread_index();
+      if (k >= row.packs) continue;
+      auto x = to_float(packs[p]);
+#pragma unroll
+      for (int i = 0; i < N; i++) x[i] = factor * exponential(x[i], most);
+      store_once(row.body() + static_cast<i64>(k) * N, from_float<T>(x));
+    }
+    if (at >= 0) row.logits[at] = from_float<T>(factor * exponential(extra, most));
+  }
+};
 
 // Is some logit before the target as large? Called where the target has the maximum.
-template <typename T>
+template <int BLOCK, typename T>
 DEVICE bool tie_before(const Row<T>& row, int target, float most) {
   int found = 0;
-  for (int j = thread_index(); j < target; j += THREADS) {
+  for (int j = thread_index(); j < target; j += BLOCK) {
     if (to_float(row.logits[j]) == most) found = 1;
   }
-  return block_max<THREADS>(found) != 0;
+  return block_max<BLOCK>(found) != 0;
 }
 
 // losses[m] = log Σ exp(logits[m]) − logits[m, target]; where `scale` is wanted, logits[m] becomes
 // scale · (softmax − [j = target]). Target −1: loss, correct and gradient 0. grid: M.
-template <bool BACKWARD, typename T>
-DEVICE void cross_entropy(T* logits,           // (M, V)
+template <bool BACKWARD, template <typename> class Way, typename T>
+DEVICE void cross_entropy(T* logits,           // (M, stride)
                           const int* targets,  // (M,)
                           float* losses,       // (M,)
                           float* correct,      // (M,) or null
-                          int V, float scale,
+                          int V, int stride, float scale,
                           const float* loss_scale,  // () or null: scale is multiplied with it
                           i64* errors) {
+  constexpr int BLOCK = Way<T>::BLOCK;
   const i64 m = block_index();
-  const Row<T> row(logits + m * V, V);
+  const Row<T> row(logits + m * stride, V);
   const int target = targets[m];
+  if constexpr (BACKWARD) zero_rest<BLOCK>(row.logits, V, stride);
   if (target < 0 || target >= V) {
     if (thread_index() == 0) {
       if (target != -1) {
@@ -138,13 +201,14 @@ DEVICE void cross_entropy(T* logits,           // (M, V)
       losses[m] = 0.0f;
       if (correct != nullptr) correct[m] = 0.0f;
     }
-    if constexpr (BACKWARD) fill_zero(row);
+    if constexpr (BACKWARD) zero_rest<BLOCK>(row.logits, 0, V);
     return;
   }
-  const Softmax all = softmax(row);
+  const Way<T> way(row);
+  const Softmax all = way.softmax();
   const float target_logit = to_float(row.logits[target]);  // only now: a register less in the loop
   if (correct != nullptr) {
-    const bool best = target_logit == all.most && !tie_before(row, target, all.most);
+    const bool best = target_logit == all.most && !tie_before<BLOCK>(row, target, all.most);
     if (thread_index() == 0) correct[m] = best ? 1.0f : 0.0f;
   }
   if (thread_index() == 0) losses[m] = logf(all.total) - (target_logit - all.most);
@@ -152,7 +216,7 @@ DEVICE void cross_entropy(T* logits,           // (M, V)
     if (loss_scale != nullptr) scale *= *loss_scale;
     const float factor = scale / all.total;
     barrier();  // every thread has read the target's logit
-    gradient(row, all.most, factor);
+    way.gradient(all.most, factor);
     barrier();  // and its thread has written its gradient
     if (thread_index() == 0) {
       row.logits[target] = from_float<T>(factor * exponential(target_logit, all.most) - scale);
@@ -160,18 +224,23 @@ DEVICE void cross_entropy(T* logits,           // (M, V)
   }
 }
 
-#define INSTANTIATE(T)                                                                           \
-  KERNEL(THREADS)                                                                                \
-  void cross_entropy_forward_##T(T* logits, const int* targets, float* losses, float* correct,   \
-                                 int V, i64* errors) {                                           \
-    cross_entropy<false>(logits, targets, losses, correct, V, 0.0f, nullptr, errors);            \
+#define INSTANTIATE(NAME, WAY, T)                                                                \
+  KERNEL(WAY<T>::BLOCK)                                                                          \
+  void cross_entropy_forward_##NAME(T* logits, const int* targets, float* losses,                \
+                                    float* correct, int V, int stride, i64* errors) {            \
+    cross_entropy<false, WAY>(logits, targets, losses, correct, V, stride, 0.0f, nullptr,        \
+                              errors);                                                           \
   }                                                                                              \
-  KERNEL(THREADS)                                                                                \
-  void cross_entropy_forward_backward_##T(T* logits, const int* targets, float* losses,          \
-                                          float* correct, int V, float scale,                    \
-                                          const float* loss_scale, i64* errors) {                \
-    cross_entropy<true>(logits, targets, losses, correct, V, scale, loss_scale, errors);         \
+  KERNEL(WAY<T>::BLOCK)                                                                          \
+  void cross_entropy_forward_backward_##NAME(T* logits, const int* targets, float* losses,       \
+                                             float* correct, int V, int stride, float scale,     \
+                                             const float* loss_scale, i64* errors) {             \
+    cross_entropy<true, WAY>(logits, targets, losses, correct, V, stride, scale, loss_scale,     \
+                             errors);                                                            \
   }
-INSTANTIATE(f32)
-INSTANTIATE(bf16)
-INSTANTIATE(f16)
+INSTANTIATE(f32, Read, f32)
+INSTANTIATE(bf16, Read, bf16)
+INSTANTIATE(f16, Read, f16)
+INSTANTIATE(held_f32, Held, f32)
+INSTANTIATE(held_bf16, Held, bf16)
+INSTANTIATE(held_f16, Held, f16)

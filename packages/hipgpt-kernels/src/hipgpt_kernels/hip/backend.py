@@ -91,6 +91,9 @@ class HipBackend(Backend):
 
     name = "hip"
     can_capture = True
+    chunk_bytes = 1 << 30
+    chunk_rows = 256  # the largest tile of a product
+    column_multiple = 64  # 128 bytes of a 16-bit type
 
     def __init__(self, index: int = 0, *, stream: int | None = None) -> None:
         self.device = driver.find_device(index)

@@ -73,15 +73,23 @@ class Layout:
         config: of the model.
         size: number of ranks.
         bucket_bytes: gradients of a bucket at least; 0: every block has its own.
+        column_multiple: of the parameters, as `FlatLayout`.
 
     Attributes:
         buckets: in the order in which the backward pass finishes them; together they cover the
             buffers, each element once.
     """
 
-    def __init__(self, config: GPTConfig, size: int, bucket_bytes: int = BUCKET_BYTES) -> None:
+    def __init__(
+        self,
+        config: GPTConfig,
+        size: int,
+        bucket_bytes: int = BUCKET_BYTES,
+        *,
+        column_multiple: int = 1,
+    ) -> None:
         self.size = size
-        parameters = FlatLayout(config)
+        parameters = FlatLayout(config, column_multiple)
         self.buckets: list[Bucket] = []
         waiting: list[str] = []
         L = parameters.config.num_layers

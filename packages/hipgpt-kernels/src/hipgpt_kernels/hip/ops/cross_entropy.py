@@ -1,4 +1,7 @@
-"""Softmax cross-entropy: one block a row; training turns the logits into their gradient."""
+"""Softmax cross-entropy: one block a row; training turns the logits into their gradient.
+
+A row that fits in the registers of a small block is read once, a longer one twice.
+"""
 
 from __future__ import annotations
 
@@ -17,16 +20,25 @@ if TYPE_CHECKING:
     from hipgpt_kernels.hip.backend import HipBackend
 
 THREADS = 1024
-FORWARD = Kernel("cross_entropy", "cross_entropy_forward", *[POINTER] * 4, INT, POINTER)
-FORWARD_BACKWARD = Kernel(
-    "cross_entropy",
-    "cross_entropy_forward_backward",
-    *[POINTER] * 4,
-    INT,
-    FLOAT,
-    POINTER,
-    POINTER,
+HELD_THREADS = 256
+HELD = 4
+"""Packs of 16 bytes that a thread of the small block holds."""
+FORWARD_TYPES = *[POINTER] * 4, INT, INT, POINTER
+BACKWARD_TYPES = *[POINTER] * 4, INT, INT, FLOAT, POINTER, POINTER
+FORWARD = (
+    Kernel("cross_entropy", "cross_entropy_forward", *FORWARD_TYPES),
+    Kernel("cross_entropy", "cross_entropy_forward_held", *FORWARD_TYPES),
 )
+FORWARD_BACKWARD = (
+    Kernel("cross_entropy", "cross_entropy_forward_backward", *BACKWARD_TYPES),
+    Kernel("cross_entropy", "cross_entropy_forward_backward_held", *BACKWARD_TYPES),
+)
+
+
+def choose(kernels: tuple[Kernel, Kernel], logits: DeviceArray, V: int) -> tuple[Kernel, int]:
+    """The kernel for rows of V logits, and its threads."""
+    held = V * logits.itemsize <= HELD_THREADS * HELD * 16
+    return kernels[held], HELD_THREADS if held else THREADS
 
 
 def cross_entropy_forward(
@@ -36,6 +48,7 @@ def cross_entropy_forward(
     *,
     losses: DeviceArray | None = None,
     correct: DeviceArray | None = None,
+    columns: int | None = None,
 ) -> DeviceArray:
     """See `Backend.cross_entropy_forward`. losses and correct are float32 whatever logits are.
 
@@ -44,11 +57,13 @@ def cross_entropy_forward(
     op = "cross_entropy_forward"
     suffix = variant(op, logits=logits)
     M, V = checks.cross_entropy(
-        op, floating(logits), plain(targets), None, plain(losses), plain(correct)
+        op, floating(logits), plain(targets), None, plain(losses), plain(correct), columns
     )
     losses = backend.empty((M,), np.float32) if losses is None else losses
     errors = error_record(backend)
-    FORWARD.launch(backend, suffix, M, THREADS, logits, targets, losses, correct, V, errors)
+    arrays = logits, targets, losses, correct
+    kernel, threads = choose(FORWARD, logits, V)
+    kernel.launch(backend, suffix, M, threads, *arrays, V, logits.shape[1], errors)
     return losses
 
 
@@ -61,6 +76,7 @@ def cross_entropy_forward_backward(
     losses: DeviceArray | None = None,
     correct: DeviceArray | None = None,
     loss_scale: float | DeviceArray | None = None,
+    columns: int | None = None,
 ) -> DeviceArray:
     """See `Backend.cross_entropy_forward_backward`."""
     op = "cross_entropy_forward_backward"
@@ -69,10 +85,12 @@ def cross_entropy_forward_backward(
     scale *= number
     suffix = variant(op, logits=logits)
     M, V = checks.cross_entropy(
-        op, floating(logits), plain(targets), scale, plain(losses), plain(correct)
+        op, floating(logits), plain(targets), scale, plain(losses), plain(correct), columns
     )
     losses = backend.empty((M,), np.float32) if losses is None else losses
     errors = error_record(backend)
     arrays = logits, targets, losses, correct
-    FORWARD_BACKWARD.launch(backend, suffix, M, THREADS, *arrays, V, scale, pointer, errors)
+    kernel, threads = choose(FORWARD_BACKWARD, logits, V)
+    sizes = V, logits.shape[1]
+    kernel.launch(backend, suffix, M, threads, *arrays, *sizes, scale, pointer, errors)
     return losses
