@@ -10,6 +10,9 @@ from hipgpt_cli import say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+WIDE = 200
+"""Columns of what is not a terminal."""
+
 
 def show_table(
     title: str,
@@ -39,5 +42,7 @@ def show_table(
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for number, row in enumerate(rows):
         table.add_row(*map(Text, row), end_section=total and number == len(rows) - 2)
-    Console(file=sys.stdout, highlight=False).print(table)
+    # A file or a pipe has no edge at which a line would have to be broken.
+    width = None if say.is_terminal() else WIDE
+    Console(file=sys.stdout, highlight=False, width=width).print(table)
     say.line()

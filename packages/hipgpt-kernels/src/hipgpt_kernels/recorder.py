@@ -91,6 +91,23 @@ def record(backend: Backend, *, head_start_ms: float = 0.0) -> Iterator[Recordin
         yield recording
 
 
+def keep_busy(backend: Any, milliseconds: float) -> None:
+    """Have a GPU fill memory over and over, for about that long; it waits for nothing else."""
+    from hipgpt_kernels.hip.driver import Event
+
+    stream = backend.stream
+    free, _ = backend.memory_info()
+    array = backend.empty((min(BUSY_BYTES, free // 8),), "uint8")
+    before, after = Event(), Event()
+    stream.set_bytes(array.pointer, 0, array.nbytes)
+    before.record(stream)
+    stream.set_bytes(array.pointer, 0, array.nbytes)
+    after.record(stream)
+    one = max(after.milliseconds_since(before), 1e-3)
+    for _ in range(int(milliseconds / one) + 1):
+        stream.set_bytes(array.pointer, 0, array.nbytes)
+
+
 def _ops(backend: Backend) -> list[str]:
     """Public methods of the contract."""
     from hipgpt_kernels.backend import Backend
@@ -167,7 +184,7 @@ class _GpuHooks:
         backend, stream = self.backend, self.backend.stream
         function, launch = backend.function, stream.launch
         if head_start_ms > 0:
-            self._keep_busy(head_start_ms)
+            keep_busy(backend, head_start_ms)
         self.pairs = [self._around(lambda: None) for _ in range(EMPTY_PAIRS)]
 
         def named(stem: str, name: str) -> Any:
@@ -219,18 +236,3 @@ class _GpuHooks:
             self._add(words, lambda: original(*args))
 
         return copied
-
-    def _keep_busy(self, milliseconds: float) -> None:
-        """Fill memory over and over, for about that long."""
-        backend = self.backend
-        free, _ = backend.memory_info()
-        array = backend.empty((min(BUSY_BYTES, free // 8),), "uint8")
-
-        def fill() -> None:
-            backend.stream.set_bytes(array.pointer, 0, array.nbytes)
-
-        fill()
-        before, after = self._around(fill)
-        one = max(after.milliseconds_since(before), 1e-3)
-        for _ in range(int(milliseconds / one) + 1):
-            fill()

@@ -171,7 +171,12 @@ class TorchTraining:
         self.forward = Model(config, w).loss
         self.graph: Any = None
         self.last: Any = None
+        # One stream for every step: autograd remembers the one that a gradient was first made on.
+        self.side: Any = contextlib.nullcontext()
         if gpu:
+            torch.cuda.synchronize()
+            cuda: Any = torch.cuda
+            self.side = cuda.stream(cuda.Stream())
             torch.set_float32_matmul_precision("highest")
             self.forward = torch.compile(self.forward, dynamic=False)
         how = "compiled, one CUDA graph" if gpu else "eager"
@@ -193,8 +198,9 @@ class TorchTraining:
     def _step(self) -> None:
         """One step. fp16 goes without a loss scale here, which costs PyTorch nothing."""
         with self._cast():
-            self.last = self.forward(self.inputs, self.targets)
-        self.last.backward()
+            loss = self.forward(self.inputs, self.targets)
+        loss.backward()
+        self.last = loss.detach()  # with its graph alive the next step could not be captured
         if self.clip:
             self.torch.nn.utils.clip_grad_norm_(self.parameters, self.clip, foreach=True)
         self.optimizer.step()
@@ -202,32 +208,33 @@ class TorchTraining:
 
     def first_loss(self) -> float:
         """Do the first step and give its loss."""
-        self._step()
-        return float(self.last.item())
+        with self.side:
+            self._step()
+            return float(self.last.item())
 
     def run(self, steps: int) -> None:
         """Do steps, and wait."""
         if self.gpu and self.graph is None:
             self._capture()
-        for _ in range(steps):
-            if self.graph is None:
-                self._step()
-            else:
-                self.graph.replay()
+        with self.side:
+            for _ in range(steps):
+                if self.graph is None:
+                    self._step()
+                else:
+                    self.graph.replay()
         if self.gpu:
             self.torch.cuda.synchronize()
 
     def _capture(self) -> None:
         cuda = self.torch.cuda
-        side = cuda.Stream()
-        side.wait_stream(cuda.current_stream())
-        with cuda.stream(side):
+        with self.side:
             for _ in range(WARM_UP):
                 self._step()
-        cuda.current_stream().wait_stream(side)
-        self.graph = cuda.CUDAGraph()
-        with cuda.graph(self.graph):
+        cuda.synchronize()
+        graph = cuda.CUDAGraph()
+        with cuda.graph(graph, stream=self.side.stream):
             self._step()
+        self.graph = graph
 
     def memory(self) -> int | None:
         """Most bytes that PyTorch's allocator held; None on the CPU."""
