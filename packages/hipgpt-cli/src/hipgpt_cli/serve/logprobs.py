@@ -58,6 +58,4 @@ def likeliest(scores: np.ndarray, count: int) -> np.ndarray:
 
 def as_float32(backend: Backend, logits: Any) -> np.ndarray:
     """Logits of any precision, copied from the device."""
-    if logits.dtype != np.float32:
-        logits = backend.convert(logits, np.float32)
-    return backend.to_numpy(logits)
+    return backend.to_numpy(logits).astype(np.float32, copy=False)
