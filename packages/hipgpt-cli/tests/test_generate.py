@@ -5,6 +5,7 @@ import shutil
 import pytest
 
 from hipgpt_cli.runs import Run
+from hipgpt_tokenizer import Tokenizer
 
 ASK = ["generate", "--prompt", "the quick", "--seed", "7"]
 
@@ -71,8 +72,6 @@ def test_stop_strings(run, trained):
 
 def test_an_end_id_ends_the_text(run, trained):
     """The tokenizer's own is the default; -1 is none; any other can be given."""
-    from hipgpt_tokenizer import Tokenizer
-
     text = run(*ASK, "--num-tokens", "40").stdout[:-1]
     tokenizer = Tokenizer.load(trained / "tokenizer.json")
     third = tokenizer.encode(text)[2]
@@ -193,3 +192,16 @@ def test_a_reader_that_leaves_early_is_no_error(process, trained):
     made.wait(timeout=30)
     assert "Error" not in errors
     assert "Traceback" not in errors
+
+
+def test_stats_follow_the_text_on_standard_error(run, trained):
+    """The prompt's ids, the time to the first token, both speeds and the model's size."""
+    ids = Tokenizer.load(trained / "tokenizer.json").encode("the quick")
+    options = ("--prompt", "the quick", "--num-tokens", "6", "--seed", "1", "--eos-id", "-1")
+    plain, told = run("generate", *options), run("generate", *options, "--stats")
+    assert told.stdout == plain.stdout
+    assert f"Prompt ids {' '.join(map(str, ids))} ({len(ids)} ids)" in told.stderr
+    for label, unit in (("TTFT", "ms of wall time"), ("Prefill", "tokens/s"), ("Decode", "(5 tok")):
+        assert any(line.startswith(label) and unit in line for line in told.stderr.splitlines())
+    assert "Parameters 11,756, 47.0 kB in float32" in told.stderr
+    assert "TTFT" not in plain.stderr

@@ -3,9 +3,9 @@
     python benchmarks/bench_generate.py [--prompt 512] [--tokens 64] [--rounds 5] [--threads N]
 
 One process, one set of random weights: GPT-2 124M in transformers, copied into ours and written
-as a float32 GGUF file for llama.cpp (package xllamacpp, with gguf to write the file). Ours and
-transformers must choose the same tokens greedily before anything is timed. Rounds alternate between
-the peers, the figures are medians. A peer that is not installed is left out.
+as a float32 GGUF file for llama.cpp (package xllamacpp). Ours and transformers must choose the same
+tokens greedily before anything is timed. Rounds alternate between the peers, the figures are
+medians. A peer that is not installed is left out.
 
 The odd thing: llama.cpp times itself and is asked for its own figures; the other two are timed from
 outside.
@@ -27,15 +27,10 @@ import numpy as np
 from hipgpt_kernels import load_backend
 from hipgpt_model import GPT, GPTConfig, Parameters, SamplingConfig
 from hipgpt_model.generate import generate
+from hipgpt_model.interop.gguf import NORMAL, Vocabulary, write_gguf
+from hipgpt_model.interop.gpt2 import gpt2_tensors
 
 CONFIG = GPTConfig(50257, 1024, 768, 12, 12, 3072, tied=True, output_bias=False)
-
-LINEAR = {
-    "attention.qkv": "attn.c_attn",
-    "attention.output": "attn.c_proj",
-    "feed_forward.up": "mlp.c_fc",
-    "feed_forward.down": "mlp.c_proj",
-}
 
 
 def main() -> None:
@@ -130,9 +125,9 @@ class Transformers:
         if parameters is None:  # its own random weights
             return
         state = {}
-        for name, array in parameters.items():
-            value = torch.from_numpy(array)
-            state[gpt2_name(name)] = value.T.contiguous() if is_linear(name) else value
+        for tensor in gpt2_tensors(CONFIG):
+            value = torch.from_numpy(parameters.backend.to_numpy(parameters[tensor.ours]))
+            state[tensor.huggingface] = value.T.contiguous() if tensor.transposed else value
         missing, unexpected = self.model.load_state_dict(state, strict=False)
         assert not unexpected, unexpected
         assert set(missing) <= {"lm_head.weight"}, missing
@@ -163,12 +158,19 @@ class LlamaCpp:
     name = "llama.cpp"
 
     def __init__(self, parameters: Parameters, threads: int) -> None:
-        import gguf
         import xllamacpp
 
         self.folder = tempfile.TemporaryDirectory()
         path = Path(self.folder.name, "model.gguf")
-        write_gguf(gguf, path, parameters)
+        with path.open("wb") as file:
+            write_gguf(
+                file,
+                CONFIG,
+                parameters.items(),
+                vocabulary(CONFIG.vocab_size),
+                kind="f32",
+                name="x",
+            )
         settings = xllamacpp.CommonParams()
         settings.model.path = str(path)
         settings.n_ctx, settings.n_parallel, settings.warmup = 1024, 1, True
@@ -191,68 +193,11 @@ class LlamaCpp:
         return timings["prompt_ms"] / 1e3, write / 1e3, []
 
 
-def is_linear(name: str) -> bool:
-    """Whether a tensor is stored the other way round in GPT-2 (in × out)."""
-    return name.endswith(".weight") and any(part in name for part in LINEAR)
-
-
-def gpt2_name(name: str) -> str:
-    """Our name of a tensor in transformers' words."""
-    fixed = {"token_embedding": "wte.weight", "position_embedding": "wpe.weight"}
-    if name in fixed:
-        return f"transformer.{fixed[name]}"
-    for ours, theirs in LINEAR.items():
-        name = name.replace(ours, theirs)
-    name = name.replace("norm1", "ln_1").replace("norm2", "ln_2").replace("final_norm", "ln_f")
-    return f"transformer.{name.replace('blocks.', 'h.')}"
-
-
-def gguf_name(name: str) -> str:
-    """Our name of a tensor in llama.cpp's words."""
-    fixed = {"token_embedding": "token_embd.weight", "position_embedding": "position_embd.weight"}
-    if name in fixed:
-        return fixed[name]
-    words = {
-        "attention.qkv": "attn_qkv",
-        "attention.output": "attn_output",
-        "feed_forward.up": "ffn_up",
-        "feed_forward.down": "ffn_down",
-        "norm1": "attn_norm",
-        "norm2": "ffn_norm",
-        "final_norm": "output_norm",
-        "blocks.": "blk.",
-    }
-    for ours, theirs in words.items():
-        name = name.replace(ours, theirs)
-    return name
-
-
-def write_gguf(gguf: Any, path: Path, parameters: Parameters) -> None:
-    """The weights as a GGUF file with a vocabulary of made-up tokens."""
-    config = parameters.config
-    writer = gguf.GGUFWriter(str(path), "gpt2")
-    writer.add_context_length(config.max_seq_len)
-    writer.add_embedding_length(config.embed_dim)
-    writer.add_block_count(config.num_layers)
-    writer.add_feed_forward_length(config.ff_dim)
-    writer.add_head_count(config.num_heads)
-    writer.add_layer_norm_eps(config.norm_epsilon)
-    writer.add_file_type(0)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")
-    letters = [chr(code) for code in (*range(33, 127), *range(161, 173), *range(174, 256))]
-    letters += [chr(256 + number) for number in range(68)]
-    tokens = letters + [f"t{number}" for number in range(config.vocab_size - 256)]
-    writer.add_token_list(tokens)
-    writer.add_token_types([1] * len(tokens))
-    writer.add_token_merges(["a b"])
-    writer.add_eos_token_id(config.vocab_size - 1)
-    for name, array in parameters.items():
-        writer.add_tensor(gguf_name(name), array)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+def vocabulary(size: int) -> Vocabulary:
+    """Made-up tokens: ids go in and come out, no text is encoded."""
+    tokens = [chr(code) for code in range(33, 127)] + ["Ġ", "Ċ"]
+    tokens += [f"t{number}" for number in range(size - len(tokens))]
+    return Vocabulary(tokens, [NORMAL] * size, ["a b"], "gpt-2", size - 1)
 
 
 if __name__ == "__main__":

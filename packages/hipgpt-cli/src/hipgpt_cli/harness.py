@@ -28,7 +28,7 @@ _GENERATED = 256
 """Tokens at most where a task does not say; the harness's own default."""
 
 
-@register_model("hipgpt")  # type: ignore[untyped-decorator]
+@register_model("hipgpt")
 class HipGPT(LM):  # type: ignore[misc]
     """A run, as the harness wants a model.
 
@@ -36,7 +36,7 @@ class HipGPT(LM):  # type: ignore[misc]
         run: the run's name, its folder, or a checkpoint file.
         runs_dir: the folder of runs.
         step: which of its checkpoints; None: the newest.
-        device: "auto", "cpu" or "hip".
+        device: "auto", "cpu" or "hip"; "cuda:0", the harness's own default, is "auto".
         dtype: "float32", "bf16" or "fp16".
         threads: CPU threads; None: every core.
         batch_size: what the harness always gives: 1, its default, or "auto"; rows of like length
@@ -72,7 +72,9 @@ class HipGPT(LM):  # type: ignore[misc]
         trained = named_model(run, runs_dir, step)
         self.tokenizer = trained.tokenizer()
         self.model = load_model(
-            trained.checkpoint, open_device(device or "auto", threads), dtype=dtype
+            trained.checkpoint,
+            open_device("auto" if device in (None, "cuda:0") else device, threads),
+            dtype=dtype,
         )
 
     @property

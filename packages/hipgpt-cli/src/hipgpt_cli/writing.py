@@ -31,6 +31,7 @@ class Writer:
         stops: strings that end the text and are not part of it.
 
     Attributes:
+        prompt_ids: what the prompt was encoded to.
         tokens: ids drawn so far.
         first_s: seconds to the first id, the reading of the prompt included.
         total_s: seconds in all.
@@ -53,14 +54,14 @@ class Writer:
         self._tokenizer = tokenizer
         self._sampling = sampling
         self._stop = StopFilter(stops)
-        self._ids = prompt_ids(tokenizer, prompt)
+        self.prompt_ids = prompt_ids(tokenizer, prompt)
 
     def __iter__(self) -> Iterator[str]:
         from hipgpt_model.generate import generate
 
         decoder = self._tokenizer.stream()
         start = time.perf_counter()
-        for token in generate(self._model, self._ids, self._sampling):
+        for token in generate(self._model, self.prompt_ids, self._sampling):
             self.tokens += 1
             self.total_s = time.perf_counter() - start
             self.first_s = self.first_s or self.total_s

@@ -17,6 +17,7 @@ from hipgpt_cli.options import Integer, option
 
 if TYPE_CHECKING:
     from hipgpt_cli.load import Trained
+    from hipgpt_cli.writing import Writer
     from hipgpt_model.generate import SamplingConfig
     from hipgpt_tokenizer import Tokenizer
 
@@ -54,6 +55,13 @@ if TYPE_CHECKING:
     show_default="that of <|endoftext|>",
     group="Text",
     help="Token id that ends the text; -1: none does.",
+)
+@option(
+    "--stats",
+    is_flag=True,
+    group="Text",
+    help="Tell afterwards, on standard error, the prompt's ids, the time to the first token, the "
+    "tokens/s of reading and writing, and the model's size.",
 )
 @option_sets.sampling_options()
 @option_sets.trained_options("Run to take")
@@ -94,7 +102,11 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     model = load_model(trained.checkpoint, backend)
 
     def write(text: str, number: int) -> None:
-        _write(model, tokenizer, text, replace(sampling, seed=seed + number), params["stops"])
+        writer = _write(
+            model, tokenizer, text, replace(sampling, seed=seed + number), params["stops"]
+        )
+        if params["stats"]:
+            _say_stats(model, writer)
 
     if asking:
         converse(write)
@@ -156,7 +168,7 @@ def _say_prompt(prompt: str) -> None:
 
 def _write(
     model: Any, tokenizer: Tokenizer, prompt: str, sampling: SamplingConfig, stops: tuple[str, ...]
-) -> None:
+) -> Writer:
     from hipgpt_cli.writing import Writer
 
     writer = Writer(model, tokenizer, prompt, sampling, stops)
@@ -174,3 +186,21 @@ def _write(
         ),
         err=True,
     )
+    return writer
+
+
+def _say_stats(model: Any, writer: Writer) -> None:
+    """What was read, how long the first token took, and how fast the rest came."""
+    ids, config = writer.prompt_ids, model.config
+    read = min(len(ids), config.max_seq_len)
+    say.fact("Prompt ids", f"{' '.join(map(str, ids))} ({human.count(len(ids))} ids)", err=True)
+    if writer.tokens:
+        speed = human.short(read / writer.first_s)
+        say.fact("TTFT", f"{1000 * writer.first_s:.2f} ms of wall time", err=True)
+        say.fact("Prefill", f"{speed} tokens/s ({human.count(read)} tokens)", err=True)
+    if writer.tokens > 1:
+        speed = human.short((writer.tokens - 1) / (writer.total_s - writer.first_s))
+        say.fact("Decode", f"{speed} tokens/s ({human.count(writer.tokens - 1)} tokens)", err=True)
+    size = human.size(sum(model.parameters[name].nbytes for name in model.parameters.names()))
+    count = human.count(config.num_parameters())
+    say.fact("Parameters", f"{count}, {size} in {model.parameters.dtype}", err=True)
