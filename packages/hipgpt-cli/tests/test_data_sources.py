@@ -29,7 +29,15 @@ def texts_of(source, start=None):
 
 
 def check_every_place(source):
-    """Going on behind any document gives what follows it."""
+    """Going on behind any document gives what follows it, and so does any chunk."""
+    for size in (1, 60, 10**6):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("hipgpt_cli.data_sources.CHUNK_BYTES", size)
+            found, start = [], None
+            while chunk := next(source.chunks(start), None):
+                found += [text for text, _ in chunk.texts()]
+                start = json.loads(json.dumps(chunk.after))
+        assert found == texts_of(source)
     whole = list(source.documents(None))
     for number, document in enumerate(whole):
         after = json.loads(json.dumps(document.after))
@@ -85,7 +93,7 @@ def test_half_a_surrogate_pair_becomes_a_question_mark(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ('{"text": "a"}\n{"text"\n', "line 2"),
+        ('{"text": "a"}\n{"text"\n', "the line at byte 14"),
         ('["a"]\n', "expected an object, got list"),
         ('{"body": "a"}\n', "there is no 'text'; --text-column names the text, of: body"),
         ('{"text": null}\n', "'text' is NoneType, expected text"),

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hipgpt_cli.data_sources import Document
+from hipgpt_cli.data_sources import Document, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hipgpt_cli.data_sources import Source
+    from hipgpt_cli.data_sources import Chunk, Source
 
 _TITLE = re.compile(r"= (?!= )(?=.*[^\W\d_])\S(?:.*\S)?(?<! =) =")
 """The line of an article's title, without the spaces around it. Sections have "= = Name = =", and
@@ -72,6 +72,10 @@ class WikiText:
             before, skip = passage.after, 0
         if lines:
             yield Document(_article(lines), [before, 0], read)
+
+    def chunks(self, start: Any) -> Iterator[Chunk]:
+        """See `Source.chunks`."""
+        return grouped(self.documents(start))
 
 
 def _article(lines: list[str]) -> str:

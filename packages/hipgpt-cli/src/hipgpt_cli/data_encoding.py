@@ -15,16 +15,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
-    from hipgpt_cli.data_sources import Document
+    from hipgpt_cli.data_sources import Chunk
     from hipgpt_tokenizer import Tokenizer
 
 SECTION = 8192
 """Characters of a section, at least; it ends at the next safe line end."""
-
-CHUNK_BYTES = 1 << 20
-"""Characters that go to a process at a time."""
 
 _BORDER = re.compile(r"\S\n(?=\S)")
 
@@ -43,23 +40,6 @@ class Encoder:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Documents on their way to a process.
-
-    Attributes:
-        texts: (text, whether it may be cut into sections).
-        after: where the source goes on behind them.
-        read: how far it has been read.
-        size: bytes in UTF-8.
-    """
-
-    texts: list[tuple[str, bool]]
-    after: Any
-    read: int
-    size: int
-
-
-@dataclass(frozen=True)
 class Encoded:
     """What came of a chunk.
 
@@ -67,7 +47,7 @@ class Encoded:
         ids: (training, validation), as machine integers of the tokenizer's `typecode`.
         after: the chunk's.
         read: the chunk's.
-        size: the chunk's.
+        size: bytes of text in UTF-8.
     """
 
     ids: tuple[bytes, bytes]
@@ -76,30 +56,18 @@ class Encoded:
     size: int
 
 
-def chunks(documents: Iterable[Document]) -> Iterator[Chunk]:
-    """Documents in groups of about a million characters; where they are cut changes no result."""
-    texts: list[tuple[str, bool]] = []
-    size = 0
-    for document in documents:
-        texts.append((document.text, document.in_sections))
-        size += len(document.text.encode("utf-8"))
-        if size >= CHUNK_BYTES:
-            yield Chunk(texts, document.after, document.read, size)
-            texts, size = [], 0
-    if texts:
-        yield Chunk(texts, document.after, document.read, size)
-
-
 def encode_chunk(encoder: Encoder, chunk: Chunk) -> Encoded:
     """Encode documents; <|endoftext|> follows each passage."""
     tokenizer = encoder.tokenizer
     end = array(tokenizer.typecode, [tokenizer.eot_id or 0]).tobytes()
     parts: tuple[list[bytes], list[bytes]] = ([], [])
     none: frozenset[str] = frozenset()
-    for text, in_sections in chunk.texts:
+    size = 0
+    for text, in_sections in chunk.texts():
+        size += len(text.encode("utf-8"))
         for held_out, passage in passages(text, encoder.fraction, in_sections=in_sections):
             parts[held_out].extend((tokenizer.pack(passage, none, none), end))
-    return Encoded((b"".join(parts[0]), b"".join(parts[1])), chunk.after, chunk.read, chunk.size)
+    return Encoded((b"".join(parts[0]), b"".join(parts[1])), chunk.after, chunk.read, size)
 
 
 def passages(text: str, fraction: float, *, in_sections: bool) -> list[tuple[bool, str]]:

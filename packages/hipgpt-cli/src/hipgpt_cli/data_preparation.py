@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hipgpt_cli.data_encoding import Encoder, chunks, encode_chunk, passages
+from hipgpt_cli.data_encoding import Encoder, encode_chunk, passages
 from hipgpt_cli.data_writer import ShardWriter, State, clear, write_manifest
 from hipgpt_cli.errors import UserError
 
@@ -119,7 +119,7 @@ def prepare(
     try:
         encoder = Encoder(tokenizer, settings.validation)
         for encoded in ordered_map(
-            encode_chunk, encoder, chunks(source.documents(after)), worker_count(workers)
+            encode_chunk, encoder, source.chunks(after), worker_count(workers)
         ):
             if settings.max_tokens and _tokens(writers) >= settings.max_tokens:
                 break

@@ -3,22 +3,24 @@
 A source reads text files, JSON lines and Parquet files, in the order of their names, or a data set
 of the Hugging Face hub as a stream. The odd thing: every document carries the place behind it, as
 plain JSON, so that a preparation that was killed goes on from there and reads nothing twice that it
-can seek over.
+can seek over. Lines of JSON travel to the processes as they are and are parsed there.
 """
 
 from __future__ import annotations
 
 import gzip
+import io
 import json
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from itertools import takewhile
+from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol
 
 from hipgpt_cli.corpus import walk
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.text_parts import PART_BYTES, decoded, documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 INSTALL = "pip install 'hipgpt-cli[datasets]'"
@@ -27,6 +29,9 @@ _JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
 _LONGEST_LINE = 1 << 28
 """Bytes of one JSON line; a longer one is no document but a mistake."""
+
+CHUNK_BYTES = 1 << 20
+"""Of text that go to a process at a time."""
 
 _ROWS_AT_ONCE = 1024
 
@@ -51,6 +56,71 @@ class Document:
     in_sections: bool = False
 
 
+@dataclass(frozen=True)
+class JsonLines:
+    """Whole lines of JSON, not parsed yet.
+
+    Attributes:
+        data: the lines.
+        path: of their file.
+        column: the field that holds the text.
+        offset: where they begin in it.
+    """
+
+    data: bytes
+    path: Path
+    column: str
+    offset: int
+
+    def texts(self) -> Iterator[str]:
+        """The texts that are not empty.
+
+        Raises:
+            UserError: a line is no document; the sentence says which.
+        """
+        for text, _ in _json_lines(io.BytesIO(self.data), self.path, self.column, self.offset):
+            if text.strip():
+                yield _encodable(text)
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Documents on their way to a process.
+
+    Attributes:
+        documents: (text, whether it may be divided into sections); or
+        lines: the documents as lines of JSON.
+        after: where the source goes on behind them.
+        read: how far it has been read.
+    """
+
+    documents: tuple[tuple[str, bool], ...]
+    lines: JsonLines | None
+    after: Any
+    read: int
+
+    def texts(self) -> Iterator[tuple[str, bool]]:
+        """(text, whether it may be divided into sections), in order."""
+        yield from self.documents
+        if self.lines is not None:
+            for text in self.lines.texts():
+                yield text, False
+
+
+def grouped(found: Iterable[Document]) -> Iterator[Chunk]:
+    """Documents in groups of about a million characters."""
+    texts: list[tuple[str, bool]] = []
+    size = 0
+    for document in found:
+        texts.append((document.text, document.in_sections))
+        size += len(document.text)
+        if size >= CHUNK_BYTES:
+            yield Chunk(tuple(texts), None, document.after, document.read)
+            texts, size = [], 0
+    if texts:
+        yield Chunk(tuple(texts), None, document.after, document.read)
+
+
 class Source(Protocol):
     """Where documents come from."""
 
@@ -63,6 +133,9 @@ class Source(Protocol):
 
     def documents(self, start: Any) -> Iterator[Document]:
         """The documents from a place on; None is the beginning."""
+
+    def chunks(self, start: Any) -> Iterator[Chunk]:
+        """The same documents in groups; where they are cut changes no result."""
 
 
 class FileSource:
@@ -109,6 +182,32 @@ class FileSource:
             before += size
             inner = 0
 
+    def chunks(self, start: Any) -> Iterator[Chunk]:
+        """See `Source.chunks`."""
+        first, inner = start or (0, 0)
+        for number in range(first, len(self.files)):
+            if _kind(self.files[number]) == "json":
+                yield from self._json_chunks(number, inner)
+            else:
+                found = self.documents([number, inner])
+                yield from grouped(takewhile(lambda d, n=number: d.after[0] == n, found))  # type: ignore[misc]
+            inner = 0
+
+    def _json_chunks(self, number: int, offset: int) -> Iterator[Chunk]:
+        """A file of JSON lines in pieces of about a megabyte, from an offset on."""
+        path, before = self.files[number], sum(self.sizes[:number])
+        with path.open("rb") as raw:
+            stream: IO[bytes] = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw  # type: ignore[assignment]
+            try:
+                stream.seek(offset)
+                while data := stream.read(CHUNK_BYTES) + stream.readline(_LONGEST_LINE):
+                    lines = JsonLines(data, path, self.column, offset)
+                    offset += len(data)
+                    read = before + min(raw.tell(), self.sizes[number])
+                    yield Chunk((), lines, [number, offset], read)
+            except (gzip.BadGzipFile, EOFError) as error:
+                raise UserError(f"{path} is no whole gzip file: {error}") from error
+
     def _read(self, path: Path, inner: int) -> Iterator[tuple[str, int, int, bool]]:
         """Yield (text, place behind it, bytes read, in sections) of one file from a place on."""
         kind = _kind(path)
@@ -120,6 +219,7 @@ class FileSource:
             stream: IO[bytes] = gzip.GzipFile(fileobj=raw) if path.suffix == ".gz" else raw  # type: ignore[assignment]
             try:
                 if kind == "json":
+                    stream.seek(inner)
                     for text, offset in _json_lines(stream, path, self.column, inner):
                         yield text, offset, raw.tell(), False
                 else:
@@ -183,6 +283,10 @@ class HubSource:
                     yield Document(_encodable(text), [done, mark, since], done)
             if since >= _ROWS_BETWEEN_MARKS:
                 mark, since, behind = rows.state_dict(), 0, 0
+
+    def chunks(self, start: Any) -> Iterator[Chunk]:
+        """See `Source.chunks`."""
+        return grouped(self.documents(start))
 
     def _open(self) -> Any:
         try:
@@ -254,28 +358,36 @@ def _texts(stream: IO[bytes], name: str) -> Iterator[str]:
 def _json_lines(
     stream: IO[bytes], path: Path, column: str, offset: int
 ) -> Iterator[tuple[str, int]]:
-    """Yield (text, offset behind its line) from an offset on."""
-    stream.seek(offset)
-    number = 0
+    """Yield (text, offset behind its line); the stream stands at this offset of the file."""
     while line := stream.readline(_LONGEST_LINE):
-        number += 1
-        place = f"{path}, line {number}" + (f" after byte {offset:,}" if number else "")
-        if len(line) == _LONGEST_LINE:
-            raise UserError(f"{place}: longer than {_LONGEST_LINE:,} bytes; is it JSON lines?")
+        if not line.isspace():
+            text = None
+            try:
+                values = json.loads(line)
+                text = values[column]
+            except Exception:  # noqa: BLE001, S110 - what is wrong is found out below
+                pass
+            if not isinstance(text, str):
+                _refuse_line(line, f"{path}, the line at byte {offset:,}", column)
+            yield text, offset + len(line)
         offset += len(line)
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise UserError(
-                f"{place}: no JSON ({error}); a file of JSON lines has one object a line"
-            ) from error
-        if not isinstance(values, dict):
-            raise UserError(f"{place}: expected an object, got {type(values).__name__}")
-        if column not in values:
-            raise UserError(_no_column(place, column, values))
-        yield _string(values[column], place, column), offset
+
+
+def _refuse_line(line: bytes, place: str, column: str) -> NoReturn:
+    """Say what is wrong with a line of JSON."""
+    if len(line) >= _LONGEST_LINE:
+        raise UserError(f"{place}: longer than {_LONGEST_LINE:,} bytes; is it JSON lines?")
+    try:
+        values = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise UserError(
+            f"{place}: no JSON ({error}); a file of JSON lines has one object a line"
+        ) from error
+    if not isinstance(values, dict):
+        raise UserError(f"{place}: expected an object, got {type(values).__name__}")
+    if column not in values:
+        raise UserError(_no_column(place, column, values))
+    _refuse_value(values[column], place, column)
 
 
 def _parquet_rows(path: Path, column: str, row: int) -> Iterator[tuple[str, int, int]]:
@@ -315,11 +427,15 @@ def _parquet_rows(path: Path, column: str, row: int) -> Iterator[tuple[str, int,
 
 def _string(value: Any, place: str, column: str) -> str:
     if not isinstance(value, str):
-        raise UserError(
-            f"{place}: {column!r} is {type(value).__name__}, expected text; --text-column names "
-            "the one that holds the text"
-        )
+        _refuse_value(value, place, column)
     return value
+
+
+def _refuse_value(value: Any, place: str, column: str) -> NoReturn:
+    raise UserError(
+        f"{place}: {column!r} is {type(value).__name__}, expected text; --text-column names "
+        "the one that holds the text"
+    )
 
 
 def _no_column(place: str, column: str, columns: Any) -> str:
