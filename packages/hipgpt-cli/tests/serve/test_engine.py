@@ -244,3 +244,25 @@ def test_scores_of_a_prompt_are_those_of_the_model(start, tiny_model, tiny_token
         assert np.isclose(scores[place].logprob, expected[place - 1, ids[place]], atol=1e-6)
         best = max(value for _, value in scores[place].top)
         assert np.isclose(best, expected[place - 1].max(), atol=1e-6)
+
+
+def test_company_does_not_change_a_bit(tiny_model):
+    """On the CPU's own code a row's logits are the same bits alone and among others."""
+    if "vector code" not in tiny_model.backend.description:
+        pytest.skip("without a compiler the CPU backend is NumPy, whose products round by size")
+    random = np.random.default_rng(0)
+    prompts = [random.integers(0, 300, random.integers(1, 9)).tolist() for _ in range(8)]
+
+    def logits(numbers):
+        slots = Slots(tiny_model, 8)
+        sampling = [SamplingConfig(num_tokens=40, top_k=0, seed=seed) for seed in range(8)]
+        rows = {slots.add(prompts[number], sampling[number]): number for number in numbers}
+        seen = {number: [] for number in numbers}
+        for _ in range(30):  # past S, so that caches are begun anew
+            for token in slots.step(rows):
+                seen[rows[token.slot]].append(token.logits.tobytes())
+        return seen
+
+    together = logits(range(8))
+    for number in range(8):
+        assert logits([number])[number] == together[number]

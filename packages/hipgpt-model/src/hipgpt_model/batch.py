@@ -71,6 +71,8 @@ class BatchGenerator:
     Args:
         model: the model; nobody else may use it during a call.
         slots: how many texts at once. Each takes 2 · L · S · E numbers of the model's dtype.
+        read_at_once: tokens of prompts that are read together, their padding counted; 0: one
+            prompt at a time. Then the CPU's own decoding rounds as it does for one text alone.
 
     Raises:
         ValueError: slots is less than 1.
@@ -85,7 +87,7 @@ class BatchGenerator:
         ```
     """
 
-    def __init__(self, model: GPT, slots: int) -> None:
+    def __init__(self, model: GPT, slots: int, *, read_at_once: int = TOKENS_AT_ONCE) -> None:
         if slots < 1:
             raise ValueError(f"slots must be at least 1; got {slots}")
         self.model = model
@@ -93,6 +95,7 @@ class BatchGenerator:
         cache = model.new_cache(slots)
         self._keys, self._values = cache.keys, cache.values
         self._capacity = cache.capacity  # S
+        self._read_at_once = read_at_once
         self._loop = model.backend.decode_loop(decoder_of(model), cache.keys, cache.values)
         self._texts: dict[int, _Text] = {}
         self._launches = self._taken = 0
@@ -278,7 +281,7 @@ class BatchGenerator:
             if (
                 groups
                 and slot == groups[-1][-1] + 1
-                and longest * (len(groups[-1]) + 1) <= TOKENS_AT_ONCE
+                and longest * (len(groups[-1]) + 1) <= self._read_at_once
             ):
                 groups[-1].append(slot)
             else:

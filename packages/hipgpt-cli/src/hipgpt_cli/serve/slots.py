@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from hipgpt_model.batch import BatchGenerator
+from hipgpt_model.batch import TOKENS_AT_ONCE, BatchGenerator
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -52,7 +52,10 @@ class Slots:
 
     def reset(self) -> None:
         """Begin anew with every row free: after a failure nothing is certain about the old ones."""
-        self._batch = BatchGenerator(self._model, self.capacity)
+        # A CPU gains little from reading prompts together; alone each is read as if nobody else
+        # asked, to the last bit.
+        read_at_once = 0 if self._model.backend.name == "cpu" else TOKENS_AT_ONCE
+        self._batch = BatchGenerator(self._model, self.capacity, read_at_once=read_at_once)
 
     @property
     def free(self) -> int:
