@@ -17,7 +17,7 @@ from hipgpt_model.layers import Block, BlockCache, Dropout, Embedding
 from hipgpt_model.random_streams import dropout_stream
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from hipgpt_kernels.backend import Array, Backend, Number
     from hipgpt_model.config import GPTConfig
@@ -131,6 +131,7 @@ class GPT:
         stream: int = 0,
         streams: Sequence[Number] | None = None,
         loss_scale: Number | None = None,
+        finished: Callable[[int], None] | None = None,
     ) -> None:
         """Forward, loss and backward; gradients are added to the parameters' own.
 
@@ -146,6 +147,8 @@ class GPT:
             streams: instead of it the stream of each dropout, `dropouts` of them.
             loss_scale: the gradients come out so many times as large; an array is float32. None
                 for 1.
+            finished: called as gradients become complete, with L after the head, then the number of
+                each block, and −1 at the end.
 
         Raises:
             ValueError: the parameters were not made for training, or T is more than S.
@@ -170,13 +173,18 @@ class GPT:
             losses=losses,
             correct=correct,
         )  # (B, T, E), updated in place by every block
-        for block, cache in zip(reversed(self.blocks), reversed(caches), strict=True):
+        tell = finished or _ignore
+        tell(len(self.blocks))
+        for number in reversed(range(len(self.blocks))):
+            block, cache = self.blocks[number], caches[number]
             mark = arena.mark()
             if not isinstance(cache, BlockCache):
-                cache = block.activations(cache, arena, dropout)  # noqa: PLW2901  # computed anew
+                cache = block.activations(cache, arena, dropout)  # computed anew
             block.backward(dx, cache, arena, dropout)
             arena.release(mark)
+            tell(number)
         self.embedding.backward(dx, inputs, dropout)
+        tell(-1)
 
     def _block_forward(
         self, block: Block, x: Array, arena: Arena, dropout: Dropout | None
@@ -260,3 +268,7 @@ class GPT:
             uses = self.dropouts
             streams = [dropout_stream(stream, uses, use) for use in range(uses)]
         return Dropout(self.backend, self.config.dropout, seed, streams)
+
+
+def _ignore(_: int) -> None:
+    """Nobody waits for gradients."""

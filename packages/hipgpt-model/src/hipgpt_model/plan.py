@@ -41,10 +41,11 @@ class Plan:
         backend: where the passes run.
         tokens: (N,) the corpus on the device; None: the windows are sent with the table.
         uses: dropouts in a pass; 0 where nothing is dropped.
+        rows: which rows of each batch are this process's; None: all.
 
     Attributes:
         tokens: (N,) on the device, where the windows of the present row are.
-        starts: (B,) int64, where each begins.
+        starts: (b,) int64, where each of this process's rows begins.
         step: () int64, of the optimizer, from 1.
         learning_rate: () float64.
         average_weight: () float64, of the new weights in their running average.
@@ -58,12 +59,14 @@ class Plan:
         backend: Backend,
         tokens: Array | None,
         uses: int,
+        rows: slice | None = None,
     ) -> None:
         self.config = config
         self.data = data
         self.backend = backend
         self.uses = uses
-        B = config.batch_size
+        self.rows = slice(0, config.batch_size) if rows is None else rows
+        B = self.rows.stop - self.rows.start
         self._resident = tokens is not None
         self._passes = PASSES
         if tokens is None:
@@ -114,6 +117,7 @@ class Plan:
         first = step * accum + micro_step
         count = max(1, min(self._passes, config.steps * accum - first))
         starts = self.data.train_batch(position, count * B, config.seed)  # (count · B,)
+        starts = starts.reshape(count, B)[:, self.rows].reshape(-1)  # (count · b,)
         if not self._resident:
             starts = self._send_windows(starts)
 
@@ -126,12 +130,13 @@ class Plan:
         weights = {one: 1 - decay_at(config.ema, one + 1) for one in rates}
         rows[:, AVERAGE] = np.array([weights[one] for one in steps.tolist()]).view(np.int64)
         if self.uses:
+            first_row = position + self.rows.start  # no other process's pass has this number
             streams = [
-                [dropout_stream(position + number * B, self.uses, use) for use in range(self.uses)]
+                [dropout_stream(first_row + number * B, self.uses, use) for use in range(self.uses)]
                 for number in range(count)
             ]
             rows[:, FIRST : FIRST + self.uses] = np.array(streams, np.uint64).view(np.int64)
-        rows[:, FIRST + self.uses :] = starts.reshape(count, B)
+        rows[:, FIRST + self.uses :] = starts.reshape(count, -1)
         self.backend.copy(self._memory[: memory.size], memory)
         self._left = count
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from hipgpt_kernels.backend import Backend
     from hipgpt_model.config import GPTConfig, TrainConfig
     from hipgpt_model.data import TokenData
+    from hipgpt_model.distributed.ranks import Ranks
 
 LOST_UPDATES = 10
 """Updates lost in a row to gradients that are not finite, after which training gives up."""
@@ -97,6 +98,8 @@ class Trainer:
         report_every: read loss, accuracy and norm every so many steps, and at the last.
         graph: launch each step as a captured graph where the backend can; without, it is launched
             op by op, which is slower and gives the same bits.
+        ranks: the processes that train together, each of which makes a trainer at the same time and
+            calls the same methods; None: this one alone. There is no graph then.
 
     Attributes:
         model: the model in training.
@@ -123,6 +126,7 @@ class Trainer:
         *,
         report_every: int = 1,
         graph: bool = True,
+        ranks: Ranks | None = None,
     ) -> None:
         if data.T > model_config.max_seq_len:
             raise ValueError(
@@ -133,15 +137,22 @@ class Trainer:
             raise ValueError(f"report_every must be at least 1; got {report_every}")
         data.check_ids(model_config.vocab_size)
         backend.compute_dtype(train_config.dtype)  # refused before memory is looked at
-        needed = run_bytes(model_config, train_config, data.T, backend)
+        B, T = train_config.batch_size, data.T
+        rows = slice(0, B) if ranks is None else ranks.rows(B)
+        share = replace(train_config, batch_size=rows.stop - rows.start)
+        needed = run_bytes(model_config, share, T, backend)
         if parameters is not None:  # these have their memory already
             needed = {"activations": needed["activations"]}
         available = available_bytes(backend)
         if sum(needed.values()) > available:
-            smaller = smaller_runs(model_config, train_config, data.T, backend, available)
+            smaller = smaller_runs(model_config, share, T, backend, available)
             raise MemoryError(shortage(needed, available, smaller))
         if parameters is None:
-            parameters = Parameters(model_config, backend, training=True, dtype=train_config.dtype)
+            dtype = train_config.dtype
+            if ranks is None:
+                parameters = Parameters(model_config, backend, training=True, dtype=dtype)
+            else:
+                parameters = ranks.parameters(model_config, backend, dtype)
             parameters.initialize(train_config.seed)
         if not parameters.training:
             raise ValueError(
@@ -164,28 +175,33 @@ class Trainer:
             checkpoint_activations=train_config.checkpoint_activations,
         )
         self.model.arena.reserve(needed["activations"])
-        self.optimizer = AdamW(parameters, train_config)
+        self.ranks = ranks
+        if ranks is None:
+            self.optimizer = AdamW(parameters, train_config)
+        else:
+            self.optimizer = ranks.optimizer(parameters, train_config)
         self.average = WeightAverage(parameters, train_config.ema) if train_config.ema else None
         self.should_pause: Callable[[], bool] = lambda: False
         self.step = 0
         self.micro_steps = 0
         self.data_position = 0
 
-        B, T = train_config.batch_size, data.T
-        self._feed = Feed(data, backend, B)
-        self._inputs = backend.empty((B, T), np.int32)
-        self._targets = backend.empty((B, T), np.int32)
+        b = share.batch_size  # this process's rows of a pass
+        self._rows = rows
+        self._feed = Feed(data, backend, b)
+        self._inputs = backend.empty((b, T), np.int32)
+        self._targets = backend.empty((b, T), np.int32)
         accum = train_config.grad_accum
-        self._captures = graph and backend.can_capture
-        self._found = backend.empty((2, accum, B * T))  # losses and correct, of one whole step
+        self._captures = graph and backend.can_capture and ranks is None
+        self._found = backend.empty((2, accum, b * T))  # losses and correct, of one whole step
         self._losses, self._correct = self._found[0], self._found[1]
         # A captured pass writes to one place, from where it is copied where there are more passes.
-        self._pass_found = self._found.reshape((2, B * T)) if accum == 1 else None
+        self._pass_found = self._found.reshape((2, b * T)) if accum == 1 else None
         if self._captures and accum > 1:
-            self._pass_found = backend.empty((2, B * T))
+            self._pass_found = backend.empty((2, b * T))
         self._step_tokens = accum * B * T
         self._scale = 1 / self._step_tokens  # the gradient of the mean loss
-        self._plan = Plan(train_config, data, backend, self._feed.tokens, self.model.dropouts)
+        self._plan = Plan(train_config, data, backend, self._feed.tokens, self.model.dropouts, rows)
         self._programs: dict[tuple[Callable[[], None], ...], Program] = {}
         self._count_correct = False
         self._skipped_before = 0
@@ -205,7 +221,7 @@ class Trainer:
         self._count_correct = count_correct or self._captures
         last = self.config.grad_accum - 1
         for micro_step in range(self.micro_steps, self.config.grad_accum):
-            if micro_step and self.should_pause():
+            if micro_step and self.ranks is None and self.should_pause():
                 if not count_correct:
                     self.backend.fill(self._correct, math.nan)  # was not counted so far
                 self._in_step = False
@@ -256,7 +272,13 @@ class Trainer:
             correct=found[1] if self._count_correct else None,
             seed=self.config.seed,
             streams=plan.streams,
+            finished=self._finished(),
         )
+
+    def _finished(self) -> Callable[[int], None] | None:
+        """What wants to know of complete gradients: the other ranks, in a step's last pass."""
+        last = self.micro_steps == self.config.grad_accum - 1
+        return self.ranks.finished if self.ranks is not None and last else None
 
     def _update(self) -> None:
         """What follows once the gradients are complete."""
@@ -335,8 +357,9 @@ class Trainer:
 
     def _read_figures(self) -> tuple[float, float]:
         """Mean loss and accuracy of the last step."""
-        found = self._found.reshape((2, self._step_tokens))
-        loss, accuracy = self.backend.to_numpy(self.backend.row_means(found)).tolist()
+        found = self._found.reshape((2, self._found.shape[1] * self._found.shape[2]))
+        means = self.backend.to_numpy(self.backend.row_means(found)).tolist()
+        loss, accuracy = means if self.ranks is None else self.ranks.mean(means)
         return loss, accuracy
 
     def _read_control(self) -> np.ndarray:
@@ -372,10 +395,11 @@ class Trainer:
     def _evaluate(self) -> EvalReport:
         loss = correct = 0.0
         tokens = 0
-        for starts in self.data.validation_batches(
-            self.config.batch_size, self.config.eval_batches
-        ):
+        for batch in self.data.validation_batches(self.config.batch_size, self.config.eval_batches):
+            starts = batch if self.ranks is None else self.ranks.share(batch)
             rows = len(starts)  # the last batch may be smaller
+            if rows == 0:
+                continue
             inputs, targets = self._inputs[:rows], self._targets[:rows]
             count = rows * self.data.T
             losses = self._losses[0][:count]
@@ -385,6 +409,9 @@ class Trainer:
             loss += self.backend.mean(losses) * count
             correct += self.backend.mean(hits) * count
             tokens += count
+        if self.ranks is not None:
+            loss, correct, total = self.ranks.world.sum([loss, correct, float(tokens)])
+            tokens = int(total)
         return EvalReport.from_sums(loss, correct, tokens)
 
     # --- saving and resuming ------------------------------------------------------------------
@@ -427,6 +454,7 @@ class Trainer:
         train_config: TrainConfig | None = None,
         report_every: int = 1,
         graph: bool = True,
+        ranks: Ranks | None = None,
     ) -> Self:
         """Continue a saved run: the same bits as if it had never stopped.
 
@@ -439,6 +467,7 @@ class Trainer:
                 checkpoint's own, which alone give the same bits.
             report_every: as for a new trainer.
             graph: likewise.
+            ranks: likewise; there may be another number of them than before.
 
         Raises:
             CheckpointError: the file is no usable training checkpoint, or belongs to other data.
@@ -449,6 +478,7 @@ class Trainer:
             backend,
             tokenizer=tokenizer,
             dtype=None if train_config is None else train_config.dtype,
+            ranks=ranks,
         )
         if header.data != data.fingerprint():
             raise CheckpointError(
@@ -464,6 +494,7 @@ class Trainer:
             state.parameters,
             report_every=report_every,
             graph=graph,
+            ranks=ranks,
         )
         trainer.step = state.step
         trainer.data_position = state.data_position
@@ -475,8 +506,11 @@ class Trainer:
         if trainer.average is not None and state.ema is not None:
             trainer.average.values = state.ema
         if state.micro_steps:
-            backend.copy(trainer._losses[: state.micro_steps], state.losses)
-            backend.copy(trainer._correct[: state.micro_steps], state.correct)
+            for mine, saved in ((trainer._losses, state.losses), (trainer._correct, state.correct)):
+                by_row = np.asarray(saved).reshape(state.micro_steps, -1, data.T)[:, trainer._rows]
+                backend.copy(mine[: state.micro_steps], by_row.reshape(state.micro_steps, -1))
+            if ranks is not None and not ranks.world.leads:  # they are sums; rank 0 has them
+                backend.fill(state.parameters.gradients, 0.0)
         return trainer
 
 

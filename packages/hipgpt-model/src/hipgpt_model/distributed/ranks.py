@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from hipgpt_model.distributed.exchange import exchange_for
 from hipgpt_model.distributed.layout import Layout
 from hipgpt_model.distributed.optim import SharedAdamW
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from hipgpt_kernels.backend import Array, Backend, Number
     from hipgpt_model.config import GPTConfig, TrainConfig
     from hipgpt_model.distributed.exchange import Exchange
+    from hipgpt_model.distributed.watch import Watch
     from hipgpt_model.distributed.world import World
     from hipgpt_model.parameters import Own
 
@@ -34,6 +37,7 @@ class Ranks:
         zero: as given.
         own: what this rank owns of the parameters that it made last.
         exchange: for those.
+        watch: is told of every point where the ranks meet; None: nobody watches.
 
     Raises:
         ValueError: there is no such stage.
@@ -45,6 +49,7 @@ class Ranks:
         self.world = world
         self.zero = zero
         self.own: list[Own] = []
+        self.watch: Watch | None = None
 
     def rows(self, batch_size: int) -> slice:
         """The rows of a batch that this rank trains on.
@@ -63,7 +68,7 @@ class Ranks:
 
     def parameters(self, config: GPTConfig, backend: Backend, dtype: str) -> Parameters:
         """Parameters for training, of which this rank keeps what it owns; every rank calls this."""
-        layout = Layout(config, self.world.size)
+        layout = Layout(config, self.world.size, column_multiple=backend.column_multiple)
         self.exchange = exchange_for(self.world, layout, self.zero, backend)
         self.own = layout.own(self.world.rank)
         self._by_stage = {bucket.stage: bucket for bucket in layout.buckets}
@@ -79,8 +84,14 @@ class Ranks:
             return SettledAdamW(parameters, config, self.exchange)
         return SharedAdamW(parameters, config, self.exchange, self.own)
 
+    def share(self, rows: np.ndarray) -> np.ndarray:
+        """This rank's part of some rows, as equal as they can be; it may be empty."""
+        return np.array_split(rows, self.world.size)[self.world.rank]
+
     def finished(self, stage: int) -> None:
         """A stage of the last backward pass of a step is done: sum what it has completed."""
+        if self.watch is not None:
+            self.watch.beat()
         bucket = self._by_stage.get(stage)
         if bucket is not None:
             self.exchange.sum_gradients(self._gradients, bucket)
