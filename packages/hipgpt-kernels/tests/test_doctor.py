@@ -196,6 +196,20 @@ def test_a_damaged_and_an_unwritable_cache_are_noted(monkeypatch, tmp_path):
     assert "set HIPGPT_CACHE_DIR" in notes[1]
 
 
+def test_damage_is_told_though_it_is_gone_afterwards(monkeypatch, tmp_path):
+    """Whoever asks the cache for a damaged file takes it away."""
+    monkeypatch.setenv("HIPGPT_CACHE_DIR", str(tmp_path))
+    name = "linear-gfx942-" + "0" * 32
+    (tmp_path / name).write_bytes(b"cut")
+    monkeypatch.setattr(driver, "device_count", lambda: 1)
+    gpu = fake_gpu()
+    gpu.code.place = lambda _: "missing" if cache.read(name) is None else "cached"
+    monkeypatch.setattr(hip_backend, "HipBackend", lambda *_, **__: gpu)
+    report = doctor.examine("hip", run=False)
+    assert report.system["cache"]["damaged"] == [name]
+    assert not (tmp_path / name).exists()
+
+
 def test_an_unknown_device_is_refused():
     for name in ("gpu", "cpu:1", "hip:x"):
         with pytest.raises(ValueError, match="expected all, cpu, hip or hip:0"):

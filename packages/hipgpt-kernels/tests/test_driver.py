@@ -150,7 +150,10 @@ def test_a_driver_without_a_gpu(monkeypatch):
     fake_hip(monkeypatch, hipGetDeviceCount=lambda: (Status.hipErrorNoDevice, 32709))
     code, words = reason(driver.find_device)
     assert code == "no-device"
-    assert "HIP_VISIBLE_DEVICES='7' is set" in words
+    assert "HIP_VISIBLE_DEVICES='7' is set); unset that variable" in words
+    monkeypatch.delenv("HIP_VISIBLE_DEVICES")
+    monkeypatch.setattr(driver.presence, "why_none", lambda: "nobody may open /dev/kfd")
+    assert reason(driver.find_device)[1].endswith("shows no GPU; nobody may open /dev/kfd")
 
 
 def test_a_device_number_that_does_not_exist(monkeypatch):

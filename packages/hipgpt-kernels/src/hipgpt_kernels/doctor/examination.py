@@ -50,6 +50,7 @@ def examine(
     kind, _, number = device.partition(":")
     if kind not in ("all", "cpu", "hip") or (number and (kind != "hip" or not number.isdigit())):
         raise ValueError(f"device is {device!r}, expected all, cpu, hip or hip:0, hip:1, …")
+    facts, notes = system()  # first: what is damaged in the cache is gone once it was asked for
     devices = []
     if kind in ("all", "cpu"):
         devices.append(examine_cpu(run=run, progress=progress))
@@ -57,7 +58,6 @@ def examine(
         devices += examine_gpus(
             int(number) if number else None, asked=kind == "hip", run=run, progress=progress
         )
-    facts, notes = system()
     return Report(facts, notes, devices)
 
 

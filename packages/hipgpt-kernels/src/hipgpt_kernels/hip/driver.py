@@ -223,10 +223,12 @@ def find_device(index: int = 0) -> Device:
             which, and what to do.
     """
     count = device_count()
+    hidden = visible_variables()
     if count == 0:
         raise UnavailableError(
             "no-device",
-            f"the driver is there but shows no GPU{visible_variables()}; {presence.why_none()}",
+            f"the driver is there but shows no GPU{hidden}; "
+            f"{'unset that variable, or name a GPU in it' if hidden else presence.why_none()}",
         )
     if index >= count:
         raise UnavailableError(
