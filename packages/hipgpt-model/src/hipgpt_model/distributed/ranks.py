@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hipgpt_model.distributed.exchange import exchange_for
-from hipgpt_model.distributed.layout import Layout
+from hipgpt_model.distributed.layout import BUCKET_BYTES, Layout
 from hipgpt_model.distributed.optim import SharedAdamW
 from hipgpt_model.optim import AdamW
 from hipgpt_model.parameters import Parameters
@@ -31,6 +31,7 @@ class Ranks:
     Args:
         world: the processes.
         zero: ZeRO stage: 1 shares moments and float32 masters out, 0 keeps all of them everywhere.
+        bucket_bytes: gradients that are sent together, at least.
 
     Attributes:
         world: as given.
@@ -43,11 +44,12 @@ class Ranks:
         ValueError: there is no such stage.
     """
 
-    def __init__(self, world: World, zero: int = 1) -> None:
+    def __init__(self, world: World, zero: int = 1, bucket_bytes: int = BUCKET_BYTES) -> None:
         if zero not in (0, 1):
             raise ValueError(f"zero must be 0 or 1; got {zero}")
         self.world = world
         self.zero = zero
+        self.bucket_bytes = bucket_bytes
         self.own: list[Own] = []
         self.watch: Watch | None = None
 
@@ -68,7 +70,8 @@ class Ranks:
 
     def parameters(self, config: GPTConfig, backend: Backend, dtype: str) -> Parameters:
         """Parameters for training, of which this rank keeps what it owns; every rank calls this."""
-        layout = Layout(config, self.world.size, column_multiple=backend.column_multiple)
+        multiple = backend.column_multiple
+        layout = Layout(config, self.world.size, self.bucket_bytes, column_multiple=multiple)
         self.exchange = exchange_for(self.world, layout, self.zero, backend)
         self.own = layout.own(self.world.rank)
         self._by_stage = {bucket.stage: bucket for bucket in layout.buckets}
