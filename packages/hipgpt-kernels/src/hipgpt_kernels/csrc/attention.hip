@@ -27,6 +27,9 @@ struct Plan {
     static constexpr int OWN = WAVES * R * 16;    // own rows of a block
     static constexpr int SLICE = Sizes::SLICE;
     // Blocks a multiprocessor must have room for: only the warpgroup unit needs others to fill its waits.
+    // The next tiles are asked for while the unit makes the scores. (The backward, which starts two products
+    // at once, is a little faster when it asks before.)
+    static constexpr bool LATE = U::BEHIND && PASS == FORWARD;
     static constexpr int BLOCKS = U::TOGETHER == 1 ? 1 : PASS == FORWARD ? 4 : PASS == QUERIES ? 3 : 2;
     typedef typename U::template Own<D, R, Sizes::KEEP> Own;
     typedef typename U::Acc Acc;
@@ -100,6 +103,38 @@ DEVICE void write(const typename U::Acc (&x)[R][M], T* p, i64 stride, int own, i
     }
 }
 
+#if defined(ATTENTION_WGMMA)
+// The same for whole rows of 64 columns, through LDS, so that a row leaves as 128 bytes: nobody reads
+// the panels any more, and each wave takes 2 KB of their place.
+template <class U, class T>
+DEVICE void write_whole(unsigned char* lds, const typename U::Acc (&x)[1][4], T* p, i64 stride, int own, int rows,
+                        const float (&factor)[1][U::ROWS]) {
+    const Panel<T, 64> strip{(T*)lds + wave_index() * 16 * 64};
+    const int l = lane();
+    wave_barrier();  // the last that was written here has been read
+#pragma unroll
+    for (int t = 0; t < 4; t++) {
+        typename U::Acc scaled;
+#pragma unroll
+        for (int r = 0; r < U::ACCS; r++) scaled.v[r] = x[0][t].v[r] * factor[0][U::slot(r)];
+        Operand a;
+        U::rounded(a, scaled);
+        asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1, %2, %3, %4};" ::"r"(
+                         shared_address(strip.at(l % 16, 16 * t + 8 * (l / 16)))),
+                     "r"(a.w[0]), "r"(a.w[1]), "r"(a.w[2]), "r"(a.w[3])
+                     : "memory");
+    }
+    wave_barrier();
+    p += (own + l / 8) * stride + l % 8 * 8;
+#pragma unroll
+    for (int turn = 0; turn < 4; turn++) {
+        const int row = 4 * turn + l / 8;
+        if (own + row < rows) store((u32*)p, read<4>((const u32*)strip.at(row, l % 8 * 8)));
+        p += 4 * stride;
+    }
+}
+#endif
+
 // One step of the online softmax: s becomes exp2(s * unit - the row's maximum). The maximum only keeps exp2 in
 // range, so it stays as it is until a row passes it by 2^8: then `grown`, and all sums so far take `factor`.
 template <class U, int R, int N>
@@ -114,9 +149,9 @@ DEVICE void soften(typename U::Acc (&s)[R][N], float (&most)[R][U::ROWS], float 
             float of_tile[N];  // separate, so that they do not wait for one another
 #pragma unroll
             for (int n = 0; n < N; n++) {
-                of_tile[n] = -INFINITY_F;
+                of_tile[n] = s[i][n].v[U::first_of(slot)];
 #pragma unroll
-                for (int r = 0; r < U::ACCS; r++)
+                for (int r = U::first_of(slot) + 1; r < U::ACCS; r++)
                     if (U::slot(r) == slot) of_tile[n] = fmaxf(of_tile[n], s[i][n].v[r]);
             }
 #pragma unroll
@@ -139,18 +174,28 @@ DEVICE void soften(typename U::Acc (&s)[R][N], float (&most)[R][U::ROWS], float 
             }
         }
 #pragma unroll
-        for (int n = 0; n < N; n++) {
-            float of_tile[U::ROWS] = {};
+        for (int n = 0; n < N; n++)
 #pragma unroll
-            for (int r = 0; r < U::ACCS; r++) {
-                const float p = U::power(s[i][n].v[r], unit, most[i][U::slot(r)]);
-                s[i][n].v[r] = p;
-                of_tile[U::slot(r)] += p;
-            }
-#pragma unroll
-            for (int slot = 0; slot < U::ROWS; slot++) sum[i][slot] += of_tile[slot];
-        }
+            for (int r = 0; r < U::ACCS; r++)
+                s[i][n].v[r] = U::power(s[i][n].v[r], unit, most[i][U::slot(r)]);
     }
+}
+
+// sum += the rows of p. A sum a tile, so that they do not wait for one another.
+template <class U, int R, int N>
+DEVICE void add_rows(float (&sum)[R][U::ROWS], const typename U::Acc (&p)[R][N]) {
+#pragma unroll
+    for (int i = 0; i < R; i++)
+#pragma unroll
+        for (int n = 0; n < N; n++)
+#pragma unroll
+            for (int slot = 0; slot < U::ROWS; slot++) {
+                float of_tile = p[i][n].v[U::first_of(slot)];
+#pragma unroll
+                for (int r = U::first_of(slot) + 1; r < U::ACCS; r++)
+                    if (U::slot(r) == slot) of_tile += p[i][n].v[r];
+                sum[i][slot] += of_tile;
+            }
 }
 
 template <class U, int R, int M>
@@ -202,27 +247,35 @@ DEVICE void forward(unsigned char* lds, const T* q, const T* k, const T* v, T* o
         for (int slot = 0; slot < ROWS; slot++) most[i][slot] = -INFINITY_F, sum[i][slot] = 0.0f;
     const float unit = scale * LOG2_E;
 
+// Unrolled where products run behind, so that the addresses of both buffers are constants.
+#pragma unroll U::BEHIND ? 2 : 1
     for (int other = 0, turn = 0; other < end; other += Q::OTHERS, turn ^= DOUBLE) {
         unsigned char* buffer = lds + turn * BYTES;
         keys.template land<DOUBLE>(buffer, other);
         values.template land<DOUBLE>(buffer + Keys::BYTES, other);
         U::published();
         local_barrier();
-        if (other + Q::OTHERS < end) {
+        const auto ahead = [&] {
+            if (other + Q::OTHERS >= end) return;
             unsigned char* next = lds + (DOUBLE ? (turn ^ 1) * BYTES : 0);
             keys.template fetch<DOUBLE>(next, other + Q::OTHERS);
             values.template fetch<DOUBLE>(next + Keys::BYTES, other + Q::OTHERS);
-        }
-        if (other < position + leader + Q::SPAN) {
+        };
+        const bool sees = other < position + leader + Q::SPAN;
+        if (!Q::LATE || !sees) ahead();
+        if (sees) {
             typename Q::Acc s[R][N];
             U::template scores<D>(s, mine, Keys::plain(buffer));
+            if (Q::LATE) ahead();
             U::template wait<0>(s);
             if (other + Q::OTHERS > position + leader + 1) mask<U, R, N, false>(s, position + own, other, 0);
             float factor[R][ROWS];
             bool grown[R];
             soften<U>(s, most, sum, unit, factor, grown);
             rescale<U>(sum_of_values, factor, grown);
+            if (!U::BEHIND) add_rows<U>(sum, s);
             U::template weigh<D>(sum_of_values, s, Values::turned(buffer + Keys::BYTES), 0);
+            if (U::BEHIND) add_rows<U>(sum, s);
             U::template wait<0>(sum_of_values);
         }
         if (!DOUBLE) local_barrier();
@@ -239,6 +292,14 @@ DEVICE void forward(unsigned char* lds, const T* q, const T* k, const T* v, T* o
             if (lse != nullptr && row < rows && U::writes_row())
                 lse[(i64)(b * H + h) * rows + row] = fmaf(most[i][slot], scale, logf(total));
         }
+#if defined(ATTENTION_WGMMA)
+    if constexpr (U::BEHIND) {
+        if (wide && columns == D) {
+            local_barrier();
+            return write_whole<U>(lds, sum_of_values, out + b * out_b + h * (i64)out_h, out_t, own, rows, factor);
+        }
+    }
+#endif
     write<U, T>(sum_of_values, out + b * out_b + h * (i64)out_h, out_t, own, rows, columns, wide, factor);
 }
 
@@ -310,21 +371,26 @@ DEVICE void backward_queries(unsigned char* lds, const T* dout, const T* q, cons
     clear<U>(sum);
     const float unit = scale * LOG2_E;
 
+#pragma unroll U::BEHIND ? 2 : 1
     for (int other = 0, turn = 0; other < end; other += Q::OTHERS, turn ^= DOUBLE) {
         unsigned char* buffer = lds + turn * BYTES;
         keys.template land<DOUBLE>(buffer, other);
         values.template land<DOUBLE>(buffer + Keys::BYTES, other);
         U::published();
         local_barrier();
-        if (other + Q::OTHERS < end) {
+        const auto ahead = [&] {
+            if (other + Q::OTHERS >= end) return;
             unsigned char* next = lds + (DOUBLE ? (turn ^ 1) * BYTES : 0);
             keys.template fetch<DOUBLE>(next, other + Q::OTHERS);
             values.template fetch<DOUBLE>(next + Keys::BYTES, other + Q::OTHERS);
-        }
-        if (other < leader + Q::SPAN) {
+        };
+        const bool sees = other < leader + Q::SPAN;
+        if (!Q::LATE || !sees) ahead();
+        if (sees) {
             typename Q::Acc s[R][N], ds[R][N];
             U::template scores<D>(s, mine, Keys::plain(buffer));
             U::template scores<D>(ds, mine_gradient, Values::plain(buffer + Keys::BYTES));
+            if (Q::LATE) ahead();
             U::template wait<1>(s);
             if (other + Q::OTHERS > leader + 1) mask<U, R, N, false>(s, own, other, 0);
 #pragma unroll
@@ -353,6 +419,14 @@ DEVICE void backward_queries(unsigned char* lds, const T* dout, const T* q, cons
     for (int i = 0; i < R; i++)
 #pragma unroll
         for (int slot = 0; slot < ROWS; slot++) factor[i][slot] = scale;
+#if defined(ATTENTION_WGMMA)
+    if constexpr (U::BEHIND) {
+        if (wide && columns == D) {
+            local_barrier();
+            return write_whole<U>(lds, sum, dq + b * dq_b + h * (i64)dq_h, dq_t, own, rows, factor);
+        }
+    }
+#endif
     write<U, T>(sum, dq + b * dq_b + h * (i64)dq_h, dq_t, own, rows, columns, wide, factor);
 }
 
@@ -397,6 +471,7 @@ DEVICE void backward_keys(unsigned char* lds, const T* dout, const T* q, const T
     const float unit = scale * LOG2_E;
     static_assert(Q::OTHERS <= Q::THREADS, "a thread brings one row's statistics");
 
+#pragma unroll U::BEHIND ? 2 : 1
     for (int other = begin, turn = 0; other < rows; other += Q::OTHERS, turn ^= DOUBLE) {
         unsigned char* buffer = lds + turn * BYTES;
         float* numbers = statistics + turn * 2 * Q::OTHERS;
@@ -408,17 +483,21 @@ DEVICE void backward_keys(unsigned char* lds, const T* dout, const T* q, const T
         gradients.template land<DOUBLE>(buffer + Others::BYTES, other);
         U::published();
         local_barrier();
-        if (other + Q::OTHERS < rows) {
+        const auto ahead = [&] {
+            if (other + Q::OTHERS >= rows) return;
             unsigned char* next = lds + (DOUBLE ? (turn ^ 1) * BYTES : 0);
             queries.template fetch<DOUBLE>(next, other + Q::OTHERS);
             gradients.template fetch<DOUBLE>(next + Others::BYTES, other + Q::OTHERS);
             const int row = minimum(other + Q::OTHERS + thread_index() % Q::OTHERS, rows - 1);
             row_sum_log = lse[place + row], row_delta = delta[place + row];
-        }
-        if (other + Q::OTHERS > leader) {
+        };
+        const bool sees = other + Q::OTHERS > leader;
+        if (!Q::LATE || !sees) ahead();
+        if (sees) {
             typename Q::Acc s[R][N], ds[R][N];
             U::template scores<D>(s, mine_keys, Others::plain(buffer));
             U::template scores<D>(ds, mine_values, Others::plain(buffer + Others::BYTES));
+            if (Q::LATE) ahead();
             U::template wait<1>(s);
             if (other < leader + Q::SPAN || other + Q::OTHERS > rows)
                 mask<U, R, N, true>(s, own, other, rows);
@@ -453,6 +532,15 @@ DEVICE void backward_keys(unsigned char* lds, const T* dout, const T* q, const T
     for (int i = 0; i < R; i++)
 #pragma unroll
         for (int slot = 0; slot < ROWS; slot++) factor[i][slot] = scale, one[i][slot] = 1.0f;
+#if defined(ATTENTION_WGMMA)
+    if constexpr (U::BEHIND) {
+        if (wide && columns == D) {
+            local_barrier();
+            write_whole<U>(lds, sum_keys, dk + b * dk_b + h * (i64)dk_h, dk_t, own, rows, factor);
+            return write_whole<U>(lds, sum_values, dv + b * dv_b + h * (i64)dv_h, dv_t, own, rows, one);
+        }
+    }
+#endif
     write<U, T>(sum_keys, dk + b * dk_b + h * (i64)dk_h + from, dk_t, own, rows, columns - from, wide, factor);
     write<U, T>(sum_values, dv + b * dv_b + h * (i64)dv_h + from, dv_t, own, rows, columns - from, wide, one);
 }

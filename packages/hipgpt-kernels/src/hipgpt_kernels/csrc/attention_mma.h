@@ -170,6 +170,7 @@ struct FmaAttention {
     static constexpr int PADDING = 4;  // elements between rows
     static constexpr int KIND = FMA;
     static constexpr int TOGETHER = 1;  // waves that must take part in a product together
+    static constexpr bool BEHIND = false;  // products run by themselves, in the background
     static constexpr int SHARERS = WAVE / 16;
     static METHOD int sharer() { return lane() / 16; }            // which of the lanes that share a row
     static METHOD bool writes_row() { return sharer() == 0; }
@@ -185,6 +186,7 @@ struct FmaAttention {
 
     static METHOD int own(int) { return lane() % 16; }
     static constexpr METHOD int slot(int) { return 0; }
+    static constexpr METHOD int first_of(int) { return 0; }
     static METHOD int other(int r) { return GROUPS * r + lane() / 16; }
 
     // The own row of this lane, read from memory (through the cache) whenever it is needed.
@@ -432,12 +434,14 @@ struct MatrixAttention {
     static constexpr int ACCS = 8, ROWS = 2, FIRST = 1, LAST = 2;
     static METHOD int own(int r) { return lane() / 4 + 8 * ((r / 2) % 2); }
     static constexpr METHOD int slot(int r) { return (r / 2) % 2; }
+    static constexpr METHOD int first_of(int slot) { return 2 * slot; }  // the first accumulator of it
     static METHOD int other(int r) { return 8 * (r / 4) + 2 * (lane() % 4) + r % 2; }
 #else
     static constexpr bool TRANSPOSED = true;  // `weigh` reads a second panel, (D, other)
         static constexpr int ACCS = 256 / WAVE, ROWS = 1, FIRST = 16, LAST = WAVE / 2;
     static METHOD int own(int) { return lane() % 16; }
     static constexpr METHOD int slot(int) { return 0; }
+    static constexpr METHOD int first_of(int) { return 0; }
 #if defined(ATTENTION_WMMA_11)
     static METHOD int other(int r) { return 2 * r + lane() / 16; }
 #else
@@ -451,6 +455,7 @@ struct MatrixAttention {
     static METHOD int sharer() { return lane() / 16; }
 #endif
     static constexpr int TOGETHER = 1;  // waves that must take part in a product together
+    static constexpr bool BEHIND = false;  // products run by themselves, in the background
     static constexpr int SHARERS = 2 * LAST / FIRST;
     static METHOD bool writes_row() { return sharer() == 0; }
     static METHOD void published() {}                     // LDS was written, before the barrier

@@ -17,14 +17,14 @@
 template <class T>
 struct Source {
     const T* p;
-    i64 stride;
+    int stride;
     int rows, columns;
     bool wide;
 
     // 16 bytes of row r from column c of a wide array; zeros outside it.
     METHOD Words4 piece(int r, int c) const {
         Words4 w = {{0u, 0u, 0u, 0u}};
-        if (r < rows && c < columns) w = read<4>((const u32*)(p + r * stride + c));
+        if (r < rows && c < columns) w = read<4>((const u32*)(p + (i64)r * stride + c));
         return w;
     }
 };
@@ -109,7 +109,7 @@ struct Stream {
         for (int n = thread_index(); n < ROWS * D; n += THREADS) {
             const int r = n / D, c = n % D;
             const bool inside = first + r < source.rows && c < source.columns;
-            const T x = inside ? source.p[(first + r) * source.stride + c] : T{};
+            const T x = inside ? source.p[(i64)(first + r) * source.stride + c] : T{};
             if constexpr (PLAIN) {
                 if constexpr (sizeof(T) == sizeof(E))
                     *(T*)plain(lds).at(r, c) = x;
@@ -131,33 +131,34 @@ struct Stream {
     }
 #if HIPGPT_NVIDIA
     // A thread's pieces lie in one column, THREADS / (D / PIECE) rows apart: one address and mostly one place
-    // in LDS serve them all. Rows past the end become zeros.
+    // in LDS serve them all. Rows past the end become zeros, in a loop of their own: written like the
+    // first, both would be executed with half of the copies switched off.
     METHOD void copy(unsigned char* lds, int first) const {
         constexpr int ACROSS = D / PIECE, STEP = THREADS / ACROSS;
         static_assert(THREADS % ACROSS == 0, "a thread stays in its column");
         constexpr bool REPEATS = U::PADDING > 0 || STEP % 8 == 0;  // the twist of a panel does, every 8 rows
         const int r = thread_index() / ACROSS, c = thread_index() % ACROSS * PIECE;
         if (UNITS < THREADS && thread_index() >= UNITS) return;
-        const int left = c < source.columns ? source.rows - first - r : 0;
-        const T* p = source.p + (first + r) * source.stride + c;
+        const T* p = source.p + (i64)(first + r) * source.stride + c;
         u32 to = shared_address(plain(lds).at(r, c));
         const int bytes_across = (int)sizeof(T) * (D + U::PADDING) * STEP;
-        if (left > (TURNS - 1) * STEP) {
+        if (first + ROWS <= source.rows && source.columns == D) {
 #pragma unroll
             for (int turn = 0; turn < TURNS; turn++) {
                 if (!REPEATS) to = shared_address(plain(lds).at(r + turn * STEP, c));
                 asm volatile("cp.async.cg.shared.global [%0], [%1], 16;" ::"r"(to), "l"(p) : "memory");
-                to += bytes_across, p += STEP * source.stride;
+                to += bytes_across, p += (i64)STEP * source.stride;
             }
         } else {
-#pragma unroll
+            const int left = c < source.columns ? source.rows - first - r : 0;
+#pragma unroll 1
             for (int turn = 0; turn < TURNS; turn++) {
                 const bool inside = turn * STEP < left;
                 if (!REPEATS) to = shared_address(plain(lds).at(r + turn * STEP, c));
                 asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(to), "l"(inside ? p : source.p),
                              "r"(inside ? 16 : 0)
                              : "memory");
-                to += bytes_across, p += STEP * source.stride;
+                to += bytes_across, p += (i64)STEP * source.stride;
             }
         }
     }

@@ -16,8 +16,10 @@
 
 // Descriptor of a panel: address, 1024 bytes from 8 rows to the next 8, 128-byte swizzle. The same for both
 // directions: `scores` reads along rows (K-major), `weigh` down columns (MN-major, one atom of 64).
-DEVICE u64 panel_descriptor(const void* p) {
-    return (u64)(shared_address(p) >> 4) | 1ull << 16 | 64ull << 32 | 1ull << 62;
+// `further`: units of 16 bytes from p, which never carry beyond the address.
+DEVICE u64 panel_descriptor(const void* p, u32 further = 0) {
+    const u32 low = ((shared_address(p) >> 4) | 1u << 16) + further;
+    return (u64)low | (u64)(64u | 1u << 30) << 32;
 }
 
 #define WGMMA_64(TYPE, D, A, DESCRIPTOR, KEEP, TRANSPOSE)                                                    \
@@ -58,6 +60,7 @@ struct WarpgroupAttention : MatrixAttention<T> {
     typedef MatrixAttention<T> Base;
     typedef typename Base::Acc Acc;
     static constexpr int TOGETHER = 4;
+    static constexpr bool BEHIND = true;
 
     // What this thread wrote to LDS must be visible to the matrix unit, which is another reader.
     static METHOD void published() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
@@ -87,7 +90,7 @@ struct WarpgroupAttention : MatrixAttention<T> {
 #pragma unroll
             for (int k = 0; k < 4; k++)
                 Wgmma<T>::template start<0>(&s[0][n], mine.kept[0][k],
-                                            panel_descriptor(panel.base) + n * (16 * 128 >> 4) + 2 * k, k > 0);
+                                            panel_descriptor(panel.base, n * (16 * 128 >> 4) + 2 * k), k > 0);
         commit();
     }
     template <int COLUMNS, int R, int N, class P>
@@ -100,7 +103,7 @@ struct WarpgroupAttention : MatrixAttention<T> {
         begin();
 #pragma unroll
         for (int n = 0; n < N; n++)
-            Wgmma<T>::template start<1>(out[0], a[n], panel_descriptor(panel.base) + n * (16 * 128 >> 4), 1);
+            Wgmma<T>::template start<1>(out[0], a[n], panel_descriptor(panel.base, n * (16 * 128 >> 4)), 1);
         commit();
     }
 };
