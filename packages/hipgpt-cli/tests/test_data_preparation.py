@@ -222,7 +222,7 @@ def stopped(tmp_path, texts, tokenizer, monkeypatch):
     monkeypatch.setattr(data_writer, "SECONDS_BETWEEN_STATES", 0)
     monkeypatch.setattr(data_sources, "CHUNK_BYTES", 1500)
 
-    def stop(stage, done, total):
+    def stop(stage, done, total, note):
         if done > total / 2:
             raise StopError
 

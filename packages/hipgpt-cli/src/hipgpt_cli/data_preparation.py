@@ -10,6 +10,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hipgpt_cli import human
 from hipgpt_cli.data_encoding import Encoder, encode_chunk, passages
 from hipgpt_cli.data_writer import ShardWriter, State, clear, write_manifest
 from hipgpt_cli.errors import UserError
@@ -88,7 +89,7 @@ def prepare(
     settings: Settings,
     *,
     workers: int = 0,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[str, int, int, str], None] | None = None,
 ) -> Prepared:
     """Encode all documents into shards, or go on where an earlier call was stopped.
 
@@ -98,7 +99,7 @@ def prepare(
         folder: with nothing of a preparation in it, or with the state of this one.
         settings: how.
         workers: processes; 0 is one a core.
-        progress: called with ("encode", read, total).
+        progress: called with ("encode", read, total, a few words on how it goes).
 
     Raises:
         UserError: the source cannot be read, or gives no text for one of the splits.
@@ -129,7 +130,12 @@ def prepare(
             if state.due():
                 state.write(after, size, kept())
             if progress:
-                progress("encode", encoded.read, source.total)
+                seconds = time.perf_counter() - begun
+                note = (
+                    f"{human.short(_tokens(writers))} tokens, "
+                    f"{human.size((size - size_before) / seconds)}/s"
+                )
+                progress("encode", encoded.read, source.total, note)
         entries = [writer.finish() for writer in writers]
     except OSError as error:
         if error.filename is None:

@@ -171,25 +171,29 @@ def describe_evaluation(report: EvalReport) -> str:
 
 
 @contextmanager
-def stages() -> Iterator[Callable[[str, int, int], None]]:
-    """Show work that comes in stages: give the context's value (stage, done, total).
+def stages() -> Iterator[Callable[..., None]]:
+    """Show work that comes in stages: give the context's value (stage, done, total, note).
 
+    A total of 0 is one that nobody knows; the note, which may be left out, stands behind the bar.
     The bar is gone when the work is done; what came of it is the caller's to say. Anywhere but on
     a terminal nothing is shown.
     """
     if not is_live():
-        yield lambda stage, done, total: None  # noqa: ARG005
+        yield lambda stage, done, total, note="": None  # noqa: ARG005
         return
     tasks: dict[str, Any] = {}
-    with _bar("{task.percentage:>3.0f}%", transient=True) as bar:
+    with _bar("{task.fields[share]}", "{task.fields[note]}", transient=True) as bar:
 
-        def show(stage: str, done: int, total: int) -> None:
+        def show(stage: str, done: int, total: int, note: str = "") -> None:
             if stage not in tasks:
                 for task in tasks.values():
                     bar.remove_task(task)
                 tasks.clear()
-                tasks[stage] = bar.add_task(stage.capitalize())
-            bar.update(tasks[stage], completed=done, total=max(total, 1))
+                tasks[stage] = bar.add_task(
+                    stage.capitalize(), total=total or None, share="", note=""
+                )
+            share = f"{100 * done / total:>3.0f}%" if total else ""
+            bar.update(tasks[stage], completed=done, share=share, note=note)
 
         yield show
 
