@@ -11,6 +11,9 @@ import pytest
 from hipgpt_kernels.hip import build, cache, code
 from hipgpt_kernels.hip.runtime import UnavailableError
 
+AHEAD = code.ELF_HEADER.pack(b"\x7fELF", 0, 0, 0, 0, 0, 70, 0, 0, 0, 0, 5, 2, 0) + bytes(16)
+"""A file of 80 bytes whose header says that it ends there."""
+
 DEVICE = types.SimpleNamespace(
     architecture="gfx942", target="gfx942:xnack-", name="some GPU", nvidia=False, index=0
 )
@@ -100,16 +103,25 @@ def test_a_cache_that_cannot_be_written_is_no_error(place, tmp_path):
 def test_what_was_built_ahead_is_taken(place):
     path = build.code_path(build.CODE, "gfx942", "one")
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"built ahead")
+    path.write_bytes(AHEAD)
     build.write_manifest({"gfx942/one.co": build.source_hash("one")})
-    assert image() == b"built ahead"
+    assert image() == AHEAD
     assert place.compiled == []
+
+
+@pytest.mark.parametrize("damaged", [AHEAD[:-1], AHEAD[:40], b"", b"MZ" + AHEAD[2:]])
+def test_what_was_built_ahead_and_cut_short_is_not_taken(place, damaged):
+    path = build.code_path(build.CODE, "gfx942", "one")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(damaged)
+    build.write_manifest({"gfx942/one.co": build.source_hash("one")})
+    assert image() == b"code of one"
 
 
 def test_what_was_built_from_other_sources_is_not(place):
     path = build.code_path(build.CODE, "gfx942", "one")
     path.parent.mkdir(parents=True)
-    path.write_bytes(b"built ahead")
+    path.write_bytes(AHEAD)
     build.write_manifest({"gfx942/one.co": build.source_hash("one")})
     (place.sources / "one.hip").write_text("// changed\n", "utf-8")
     assert image() == b"code of one"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import hashlib
 import os
+import struct
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 GENERIC = {"gfx103": "gfx10-3-generic", "gfx11": "gfx11-generic", "gfx12": "gfx12-generic"}
 """Families whose code runs on every member, by how the architecture's name begins."""
+
+ELF_HEADER = struct.Struct("<16s HHI QQQ I HHHHHH")
+"""Of a 64-bit ELF file; the section table's place, entry size and count are in it."""
 
 
 class CodeError(RuntimeError):
@@ -87,18 +91,18 @@ class CodeObjects:
         """Built ahead from these very sources, or cached."""
         if stem in self._compiled:
             return self._compiled[stem]
-        path = self._built_ahead(stem)
-        if path is not None:
-            return path.read_bytes()
-        return cache.read(cache_name(self.device.architecture, stem))
+        ahead = self._built_ahead(stem)
+        return ahead or cache.read(cache_name(self.device.architecture, stem))
 
-    def _built_ahead(self, stem: str) -> Path | None:
-        """The file that came with the package, if it was made from these very sources."""
+    def _built_ahead(self, stem: str) -> bytes | None:
+        """What came with the package, if it was made from these very sources and is whole."""
         manifest, wanted = build.read_manifest(), build.source_hash(stem)
         for architecture in candidates(self.device.architecture):
             path = build.code_path(build.CODE, architecture, stem)
             if manifest.get(path.relative_to(build.CODE).as_posix()) == wanted and path.exists():
-                return path
+                image = path.read_bytes()
+                if is_whole(image):
+                    return image
         return None
 
     def missing(self) -> list[str]:
@@ -113,6 +117,14 @@ class CodeObjects:
         """
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(self.image, self.missing()))
+
+
+def is_whole(image: bytes) -> bool:
+    """Does an ELF file reach as far as its header says? A runtime would read beyond a short one."""
+    if len(image) < ELF_HEADER.size or not image.startswith(b"\x7fELF"):
+        return False
+    *_, start, _, _, _, _, size, count, _ = ELF_HEADER.unpack_from(image)
+    return bool(start + size * count <= len(image))
 
 
 def compiler_name(architecture: str) -> str:
