@@ -1,8 +1,11 @@
 """llama.cpp's number formats: how far a number may move, and what is refused."""
 
+import doctest
+
 import numpy as np
 import pytest
 
+from hipgpt_model.interop import bfloat16
 from hipgpt_model.interop.bfloat16 import from_bf16, to_bf16
 from hipgpt_model.interop.errors import InteropError
 from hipgpt_model.interop.quantize import dequantize, fits, quantize, quantized_bytes
@@ -56,6 +59,10 @@ def test_numbers_too_large_are_refused(rng):
     for kind in ("q8_0", "q4_0", "f16"):
         with pytest.raises(InteropError):
             quantize(values, kind)
+
+
+def test_the_examples_in_docstrings_are_true():
+    assert doctest.testmod(bfloat16).failed == 0
 
 
 def test_rows_are_whole_blocks():
