@@ -25,7 +25,7 @@ from hipgpt_cli.data_preparation import Settings, prepare
 from hipgpt_cli.data_sources import FileSource
 from hipgpt_cli.errors import UserError
 from hipgpt_model.data_folder import open_folder
-from hipgpt_model.data_manifest import MANIFEST
+from hipgpt_model.data_manifest import MANIFEST, json_checksum
 from hipgpt_tokenizer import Tokenizer
 
 SETTINGS = Settings(validation=0.2, shard_tokens=700)
@@ -253,6 +253,11 @@ def test_a_source_that_has_changed_is_another(texts, tokenizer, stopped):
         go(texts, tokenizer, stopped, workers=1)
 
 
+def checksummed(values):
+    values.pop("checksum")
+    return {**values, "checksum": json_checksum(values)}
+
+
 @pytest.mark.parametrize("damage", ["shard", "part", "state", "foreign", "keys", "numbers"])
 def test_damaged_files_of_a_stopped_preparation_are_refused(texts, tokenizer, stopped, damage):
     state = stopped / "state.json"
@@ -268,12 +273,36 @@ def test_damaged_files_of_a_stopped_preparation_are_refused(texts, tokenizer, st
         state.write_text("{}")
     elif damage == "keys":
         del values["splits"]
-        state.write_text(json.dumps(values))
+        state.write_text(json.dumps(checksummed(values)))
     else:
         values["splits"]["train"]["tokens"] = "many"
-        state.write_text(json.dumps(values))
+        state.write_text(json.dumps(checksummed(values)))
     with pytest.raises(UserError, match=r"--reset starts over|not valid JSON"):
         go(texts, tokenizer, stopped, workers=1)
+
+
+def test_500_damaged_states_are_refused_or_lead_to_the_same_bytes(
+    tmp_path, texts, tokenizer, stopped
+):
+    good = (stopped / "state.json").read_bytes()
+    rng = random.Random(4)
+    refused = 0
+    for _ in range(500):
+        bad = bytearray(good)
+        at = rng.randrange(len(bad))
+        if rng.random() < 0.5:
+            bad[at] ^= 1 << rng.randrange(8)
+        else:
+            del bad[at : at + rng.randrange(1, 200)]
+        (stopped / "state.json").write_bytes(bad)
+        try:
+            state = data_writer.State(stopped, json.loads(good)["settings"])
+        except UserError:
+            refused += 1
+        else:  # a space or a line end
+            assert state.splits == json.loads(good)["splits"]
+            assert state.after == json.loads(good)["after"]
+    assert refused > 400
 
 
 def test_no_text_for_validation_is_told_with_the_remedy(tmp_path, tokenizer):
@@ -373,6 +402,17 @@ def test_verify_names_the_damaged_file(run, tmp_path):
     result = run("data", "verify", "data")
     assert result.exit_code == 1
     assert "train-00000.tokens is damaged: its ids do not have the SHA-256" in result.stderr
+
+
+@pytest.mark.usefixtures("lines")
+def test_verify_knows_another_tokenizer(run):
+    run("data", "prepare", "text.txt", "--out", "data", "--vocab-size", "300",
+        "--validation", "0.3", "--workers", "1")  # fmt: skip
+    run("tokenizer", "train", "--data", "text.txt", "--vocab-size", "280", "--out",
+        "data/tokenizer.json", "--force")  # fmt: skip
+    result = run("data", "verify", "data")
+    assert result.exit_code == 1
+    assert "is not the tokenizer that this data was prepared with" in result.stderr
 
 
 @pytest.mark.parametrize(

@@ -213,3 +213,27 @@ def test_wikitext_of_one_line_a_row(tmp_path):
     file = WikiText(FileSource([tmp_path / "w.txt"], "text"))
     assert texts_of(rows) == texts_of(file)
     check_every_place(rows)
+
+
+@pytest.mark.parametrize("form", ["parquet", "jsonl"])
+def test_a_streamed_data_set_is_prepared_like_its_files(hub, tmp_path, form):
+    """The shards are those of the same texts in a file of JSON lines."""
+    from hipgpt_cli.data_preparation import Settings, prepare
+    from hipgpt_tokenizer import Tokenizer
+
+    tokenizer = Tokenizer.train(TEXTS[0], 260, special_tokens=["<|endoftext|>"])
+    write_json_lines(tmp_path / "all.jsonl")
+    hub.mkdir()
+    (write_parquet if form == "parquet" else write_json_lines)(hub / f"train-0.{form}")
+    sources = {
+        "hub": HubSource(str(hub), None, "train", "text", None),
+        "file": FileSource([tmp_path / "all.jsonl"], "text"),
+    }
+    found = {}
+    for name, source in sources.items():
+        (tmp_path / name).mkdir()
+        prepare(source, tokenizer, tmp_path / name, Settings(0.3, 500), workers=2)
+        shards = sorted((tmp_path / name).glob("*.tokens"))
+        found[name] = [(path.name, path.read_bytes()) for path in shards]
+    assert found["hub"] == found["file"]
+    assert len(found["hub"]) > 2

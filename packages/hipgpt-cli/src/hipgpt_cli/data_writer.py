@@ -232,9 +232,13 @@ class State:
             self._read()
 
     def _read(self) -> None:
+        from hipgpt_model.data_manifest import json_checksum
+
         values = read_json_object(self.path)
         if {name: values.get(name) for name in FORMAT} != FORMAT:
             raise UserError(f"{self.path} is no state of a preparation; --reset starts over")
+        if values.pop("checksum", None) != json_checksum(values):
+            raise UserError(f"{self.path} is damaged; --reset starts over")
         found, splits, size = values.get("settings"), values.get("splits"), values.get("size")
         if not (isinstance(found, dict) and _is_whole(splits) and type(size) is int):
             raise UserError(f"{self.path} is damaged; --reset starts over")
@@ -254,16 +258,12 @@ class State:
     def write(self, after: Any, size: int, splits: dict[str, Any]) -> None:
         """Say that everything up to `after` is on the disk."""
         self.after, self.size, self.splits = after, size, splits
-        write_json(
-            self.path,
-            {
-                **FORMAT,
-                "settings": self.settings,
-                "after": after,
-                "size": size,
-                "splits": splits,
-            },
-        )
+        from hipgpt_model.data_manifest import json_checksum
+
+        values = {
+            **FORMAT, "settings": self.settings, "after": after, "size": size, "splits": splits,
+        }  # fmt: skip
+        write_json(self.path, {**values, "checksum": json_checksum(values)})
         self._written = time.monotonic()
 
 

@@ -94,7 +94,7 @@ class Manifest:
     @property
     def checksum(self) -> str:
         """SHA-256 over everything that the manifest says, hexadecimal: the data's identity."""
-        return _checksum(self._values())
+        return json_checksum(self._values())
 
     def of_split(self, split: str) -> tuple[ShardEntry, ...]:
         """The shards of "train" or "validation"."""
@@ -103,7 +103,7 @@ class Manifest:
     def to_json(self) -> str:
         """The text of manifest.json."""
         values = self._values()
-        return json.dumps({**values, "checksum": _checksum(values)}, indent=2) + "\n"
+        return json.dumps({**values, "checksum": json_checksum(values)}, indent=2) + "\n"
 
     def _values(self) -> dict[str, Any]:
         return {**FORMAT, **asdict(self), "shards": [asdict(shard) for shard in self.shards]}
@@ -133,7 +133,8 @@ def _refuse_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
 
 
-def _checksum(values: dict[str, Any]) -> str:
+def json_checksum(values: dict[str, Any]) -> str:
+    """SHA-256 of a value as JSON with sorted keys, no spaces and only ASCII, hexadecimal."""
     form = json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(form.encode("ascii")).hexdigest()
 
@@ -159,7 +160,7 @@ class _Reader:
         self.keys(values, _KEYS, "it")
         checksum = values.pop("checksum")
         self.check(
-            isinstance(checksum, str) and checksum == _checksum(values),
+            isinstance(checksum, str) and checksum == json_checksum(values),
             "its own checksum does not fit, so something in it was changed",
         )
         self.check(values["dtype"] in ("uint16", "uint32"), "dtype is neither uint16 nor uint32")

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from hipgpt_cli import human, options, say
+from hipgpt_cli.errors import UserError
+
+if TYPE_CHECKING:
+    from hipgpt_model.data_folder import DataFolder
 
 
 @click.command(
@@ -26,6 +31,7 @@ def command(folder: str) -> None:
     from hipgpt_model.data_folder import open_folder
 
     data = open_folder(Path(folder))
+    _check_tokenizer(data)
     begun = time.perf_counter()
     with stages() as progress:
         data.verify(lambda done, total: progress("verify", done, total))
@@ -38,3 +44,12 @@ def command(folder: str) -> None:
         f"{human.count(data.tokens)} tokens, {human.size(size)} read in "
         f"{human.duration(seconds)} ({human.size(size / seconds)}/s)",
     )
+
+
+def _check_tokenizer(data: DataFolder) -> None:
+    """See that tokenizer.json, where there is one, is the one that the ids were made with."""
+    from hipgpt_tokenizer import Tokenizer
+
+    path = data.path / "tokenizer.json"
+    if path.is_file() and Tokenizer.load(path).fingerprint != data.manifest.tokenizer:
+        raise UserError(f"{path} is not the tokenizer that this data was prepared with")
