@@ -3,10 +3,12 @@
 import json
 import re
 import shutil
+import types
 
 import numpy as np
 import pytest
 
+from hipgpt_cli import device
 from hipgpt_cli.runs import Run
 from hipgpt_model.checkpoint import read_header
 
@@ -239,7 +241,8 @@ def test_bad_text_is_one_sentence_and_leaves_nothing(run, tmp_path, make, said, 
 def test_a_model_that_no_memory_holds(run, text, tmp_path):
     result = run("train", "--data", text, "--dim", "100000", "--heads", "8", "--layers", "500")
     assert result.exit_code == 1
-    assert "of memory and cpu has" in result.stderr
+    assert "of memory (weights" in result.stderr
+    assert "and cpu has" in result.stderr
     assert not (tmp_path / "runs").exists()
 
 
@@ -279,3 +282,35 @@ def test_a_text_in_one_line(run, tiny, tmp_path):
     result = run("train", "--data", "line.txt", *tiny)
     assert result.exit_code == 0
     assert 'Sample     after "word word' in result.stdout
+
+
+def test_a_batch_that_no_memory_holds_is_told_what_would_fit(run, text):
+    result = run("train", "--data", text, "--batch", str(1 << 26), "--device", "cpu")
+    assert result.exit_code == 1
+    assert "(weights" in result.stderr
+    assert re.search(r"this would fit: .*--batch \d+ --grad-accum \d+", result.stderr)
+
+
+def test_the_cpu_refuses_low_precision_before_anything_is_done(run, text, tmp_path):
+    result = run("train", "--data", text, "--dtype", "bf16", "--device", "cpu")
+    assert result.exit_code == 1
+    assert "--dtype bf16 cannot be used here: the CPU computes in float32" in result.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_kernels_are_compiled_once_and_aloud(capsys):
+    class Code:
+        compiled = False
+
+        def missing(self):
+            return [] if self.compiled else ["linear", "gather"]
+
+        def prepare(self):
+            self.compiled = True
+
+    backend = types.SimpleNamespace(code=Code())
+    for _ in range(2):
+        device.compile_kernels(backend)
+    device.compile_kernels(types.SimpleNamespace())
+    assert capsys.readouterr().out.count("compiling 2 for this GPU") == 1
+    assert backend.code.compiled

@@ -32,10 +32,12 @@ def figures(trainer):
 
 
 def weights(trainer):
+    """Weights and moments, tensor by tensor: how they are padded is the backend's own affair."""
     parameters = trainer.model.parameters
     return [
-        trainer.backend.to_numpy(buffer)
+        trainer.backend.to_numpy(parameters.view(buffer, name))
         for buffer in (parameters.weights, parameters.m, parameters.v)
+        for name in parameters.names()
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from hipgpt_cli import human
+from hipgpt_cli import human, say
 from hipgpt_cli.errors import UserError
 
 if TYPE_CHECKING:
@@ -66,6 +66,24 @@ def why_not(name: str) -> str | None:
 def _reason(error: BackendError, name: str) -> str:
     """Why; what the library tells programmers to do, after the semicolon, is not for here."""
     return str(error).removeprefix(f"{name}: ").partition(";")[0]
+
+
+def compile_kernels(backend: Backend) -> None:
+    """Compile what a GPU has no kernels for yet, all at once, and say that this takes a while.
+
+    Raises:
+        UserError: they cannot be compiled; the sentence says why.
+    """
+    code = getattr(backend, "code", None)
+    if code is None or not (missing := code.missing()):
+        return
+    from hipgpt_kernels.hip.code import CodeError
+
+    say.fact("Kernels", f"compiling {len(missing)} for this GPU; they are kept for the next time")
+    try:
+        code.prepare()
+    except CodeError as error:
+        raise UserError(str(error)) from error
 
 
 def check_memory(backend: Backend, needed: int, purpose: str, remedy: str) -> None:

@@ -32,7 +32,7 @@ MAY_CHANGE = frozenset(
     {
         "steps", "run_name", "runs_dir", "resume", "ckpt", "ckpt_every", "keep_last", "keep_best",
         "keep_every", "log_every", "sample_every", "eval_every", "eval_batches", "patience",
-        "device", "threads", "tensorboard",
+        "device", "threads", "graph", "tensorboard",
     }
 )  # fmt: skip
 """Options that may differ from those the run began with."""

@@ -79,7 +79,12 @@ def _new(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
     with prepared(ctx, params, model, "vocab_size" in options.given(ctx)) as inputs:
         data = _data(inputs, model)
         trainer = Trainer(
-            inputs.model, training, data, backend, report_every=report_every(params["log_every"])
+            inputs.model,
+            training,
+            data,
+            backend,
+            report_every=report_every(params["log_every"]),
+            graph=params["graph"],
         )
         kept = {name: value for name, value in params.items() if name not in _NOT_KEPT}
         config = {
@@ -127,7 +132,14 @@ def _resumed(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
         data = _data(found, start.model)
         every = report_every(start.reporting["log_every"])
         if start.checkpoint is None:
-            trainer = Trainer(start.model, start.training, data, backend, report_every=every)
+            trainer = Trainer(
+                start.model,
+                start.training,
+                data,
+                backend,
+                report_every=every,
+                graph=params["graph"],
+            )
         else:
             trainer = Trainer.from_checkpoint(
                 start.checkpoint,
@@ -136,6 +148,7 @@ def _resumed(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
                 tokenizer=found.tokenizer.fingerprint,
                 train_config=start.training,
                 report_every=every,
+                graph=params["graph"],
             )
         drop_samples_after(found.run.samples, trainer.step)
         config = {
@@ -194,6 +207,7 @@ def _say_reading(trainer: Trainer, info: TokensInfo) -> None:
 def _open_device(params: dict[str, Any]) -> Backend:
     backend = device.open_device(params["device"], params["threads"])
     say.fact("Device", device.describe(backend, params["device"]))
+    device.compile_kernels(backend)
     return backend
 
 
@@ -210,12 +224,41 @@ def _check_precision(backend: Backend, training: TrainConfig) -> None:
 
 
 def _check_memory(backend: Backend, model: GPTConfig, training: TrainConfig) -> None:
-    from hipgpt_model.memory import training_bytes
+    """Refuse what does not fit, before anything is allocated, and say what would.
 
-    needed = sum(training_bytes(model, training.batch_size).values())
-    device.check_memory(
-        backend, needed, "training this model", "a smaller --batch, --seq, --dim or --layers"
+    Raises:
+        UserError: it does not fit.
+    """
+    from hipgpt_model.memory import available_bytes, run_bytes, smaller_runs
+
+    T = model.max_seq_len
+    needed, available = run_bytes(model, training, T, backend), available_bytes(backend)
+    if not 0 < available < sum(needed.values()):
+        return
+    runs = smaller_runs(model, training, T, backend, available)
+    fitting = " or ".join(_changes(training, run) for run in runs)
+    parts = ", ".join(f"{name} {human.size(size)}" for name, size in needed.items())
+    raise UserError(
+        f"training this model takes about {human.size(sum(needed.values()))} of memory ({parts}) "
+        f"and {backend.name} has {human.size(available)}; "
+        + (
+            f"this would fit: {fitting}"
+            if runs
+            else "a smaller --seq, --dim or --layers needs less"
+        )
     )
+
+
+def _changes(training: TrainConfig, run: TrainConfig) -> str:
+    """The options that make one run of another."""
+    words = []
+    if run.dtype != training.dtype:
+        words += ["--dtype", run.dtype]
+    if run.batch_size != training.batch_size:
+        words += ["--batch", str(run.batch_size), "--grad-accum", str(run.grad_accum)]
+    if run.checkpoint_activations != training.checkpoint_activations:
+        words += ["--checkpoint-activations"]
+    return " ".join(words)
 
 
 def _say_model(model: GPTConfig) -> None:

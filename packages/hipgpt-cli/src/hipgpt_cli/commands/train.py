@@ -127,6 +127,12 @@ if TYPE_CHECKING:
 @option_sets.training_options()
 @option_sets.model_size_options()
 @option_sets.device_options()
+@option(
+    "--graph/--no-graph",
+    default=True,
+    group="Device",
+    help="Launch a step on a GPU as one graph; without, kernel by kernel: slower, the same bits.",
+)
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Train a model on text, and save it in a folder of its own.
