@@ -32,12 +32,16 @@ def figures(trainer):
 
 
 def weights(trainer):
-    """Weights and moments, tensor by tensor: how they are padded is the backend's own affair."""
+    """Weights and moments without what pads them, which is the backend's own affair."""
     parameters = trainer.model.parameters
     return [
-        trainer.backend.to_numpy(parameters.view(buffer, name))
+        np.concatenate(
+            [
+                trainer.backend.to_numpy(parameters.view(buffer, name)).ravel()
+                for name in parameters.names()
+            ]
+        )
         for buffer in (parameters.weights, parameters.m, parameters.v)
-        for name in parameters.names()
     ]
 
 
