@@ -1,11 +1,12 @@
 """Compile csrc/*.hip into one code object for each file and architecture, and the CUDA bridge.
 
-    python -m hipgpt_kernels.hip.build gfx942 sm_90
+    python -m hipgpt_kernels.hip.build [--missing] gfx942 sm_90
 
-Without names: $HIPGPT_OFFLOAD_ARCHS (a list with semicolons), else all the architectures that the
-compilers here know. The build hook does the same while a wheel is made, and `code` compiles single
-files at first use. Needs ROCm's clang or a plain one (with lld) for AMD, nvcc for NVIDIA, g++ or
-clang++ for the bridge; imports only the standard library, because the hook loads this file by path.
+--missing keeps what an earlier build made from the same sources. Without names:
+$HIPGPT_OFFLOAD_ARCHS (a list with semicolons), else all the architectures that the compilers here
+know. The build hook does the same while a wheel is made, and `code` compiles single files at first
+use. Needs ROCm's clang or a plain one (with lld) for AMD, nvcc for NVIDIA, g++ or clang++ for the
+bridge; imports only the standard library, because the hook loads this file by path.
 """
 
 from __future__ import annotations
@@ -257,13 +258,14 @@ def chosen_architectures() -> tuple[str, ...] | None:
 
 
 def build(
-    architectures: tuple[str, ...] | None = None, *, partial: bool = False
+    architectures: tuple[str, ...] | None = None, *, partial: bool = False, missing: bool = False
 ) -> tuple[list[Path], list[str]]:
     """Compile every kernel for every architecture, as many at once as there are processors.
 
     Args:
         architectures: which; None takes HIPGPT_OFFLOAD_ARCHS, else all of ARCHITECTURES.
         partial: leave out what cannot be compiled here, and say so in the second result.
+        missing: keep what an earlier build made from these very sources.
 
     Returns:
         The code objects made, and the reasons for what was left out.
@@ -284,14 +286,21 @@ def build(
         raise CompilerError("\n".join(failures))
     hashes = {stem: source_hash(stem) for stem in stems()}
     made: dict[str, str] = {}
+    kept = read_manifest() if missing else {}
     paths = []
+
+    def there(digest: str, path: Path) -> bool:
+        return kept.get(path.relative_to(CODE).as_posix()) == digest and path.exists()
+
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = {}
         for architecture in possible:
             for stem, digest in hashes.items():
                 path = code_path(CODE, architecture, stem)
-                jobs[pool.submit(compile_kernel, architecture, stem, path)] = (digest, path)
-        if any(is_nvidia(architecture) for architecture in possible):
+                if not there(digest, path):
+                    jobs[pool.submit(compile_kernel, architecture, stem, path)] = (digest, path)
+        nvidia = any(is_nvidia(architecture) for architecture in possible)
+        if nvidia and not there(bridge_hash(), CODE / BRIDGE):
             jobs[pool.submit(compile_bridge, CODE / BRIDGE)] = (bridge_hash(), CODE / BRIDGE)
         for job, (digest, path) in jobs.items():
             try:
@@ -331,6 +340,9 @@ def clean() -> None:
 
 
 if __name__ == "__main__":
-    built, left_out = build(tuple(sys.argv[1:]) or None, partial=len(sys.argv) == 1)
+    names = [word for word in sys.argv[1:] if word != "--missing"]
+    built, left_out = build(
+        tuple(names) or None, partial=not names, missing="--missing" in sys.argv[1:]
+    )
     for line in [str(path.relative_to(CODE)) for path in built] + left_out:
         os.write(1, f"{line}\n".encode())
