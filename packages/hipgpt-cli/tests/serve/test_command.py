@@ -6,6 +6,7 @@ import json
 import re
 import signal
 import socket
+import time
 import urllib.request
 from pathlib import Path
 
@@ -69,6 +70,29 @@ def test_ctrl_c_lets_a_text_finish_and_the_time_of_grace_ends_it(served):
     connection.close()
     assert made.wait(20) == 0
     assert b"Traceback" not in made.stderr.read()
+
+
+@posix
+def test_ctrl_c_twice_ends_at_once(served):
+    """In good order all the same: the stream is told, and nothing else is said."""
+    port, made, _ = served("--max-tokens", "100000000")
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    asked = {"prompt": "the", "max_tokens": 10**8, "stream": True, "ignore_eos": True}
+    connection.request(
+        "POST", "/v1/completions", json.dumps(asked), {"Content-Type": "application/json"}
+    )
+    response = connection.getresponse()
+    response.readline()
+    began = time.monotonic()
+    made.send_signal(signal.SIGINT)
+    time.sleep(0.3)
+    assert made.poll() is None  # it has ten seconds
+    made.send_signal(signal.SIGINT)
+    assert b"shutting_down" in response.read()
+    connection.close()
+    assert made.wait(20) == 0
+    assert time.monotonic() - began < 8
+    assert made.stderr.read() == b"Stopped.\n"
 
 
 def test_a_port_in_use_is_told_before_anything_is_loaded(run, trained):

@@ -3,10 +3,13 @@
 import json
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hipgpt_cli.serve.limits import Limits
 from hipgpt_cli.serve.problems import ApiError
 from hipgpt_cli.serve.schemas import parse
+from hipgpt_model.generate import SamplingConfig
 
 LIMITS = Limits()
 
@@ -90,3 +93,36 @@ def test_seeds_of_any_sign():
 
 def test_minus_one_is_all_for_top_k():
     assert parse({"top_k": -1}, LIMITS).top_k == 0
+
+
+FIELDS = (
+    "model", "prompt", "max_tokens", "temperature", "top_p", "top_k", "min_p", "n", "best_of",
+    "repetition_penalty", "stream", "stream_options", "echo", "logprobs", "stop", "seed",
+    "ignore_eos", "truncate_prompt_tokens", "user", "logit_bias", "suffix", "frequency_penalty",
+)  # fmt: skip
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
+    | st.sampled_from([0, 1, -1, 10**30, -0.0, 1e308, "", "the", "\ud800"]),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner,
+                                                               max_size=3),
+    max_leaves=6,
+)  # fmt: skip
+
+
+@given(st.dictionaries(st.sampled_from(FIELDS), VALUES, max_size=6))
+def test_anything_is_a_request_or_a_refusal_that_is_json(values):
+    try:
+        request = parse(values, LIMITS)
+    except ApiError as error:
+        json.dumps(error.body(), allow_nan=False)
+        if error.status != 400:
+            raise
+        return
+    assert 1 <= request.rows <= LIMITS.most_texts
+    assert 0 <= request.seed < 2**64
+    SamplingConfig(
+        num_tokens=request.max_tokens, temperature=request.temperature, top_p=request.top_p,
+        top_k=request.top_k, min_p=request.min_p, seed=request.seed,
+        repetition_penalty=request.repetition_penalty,
+    )  # fmt: skip

@@ -19,6 +19,7 @@ from hipgpt_cli.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from types import FrameType
 
     from starlette.applications import Starlette
 
@@ -78,6 +79,17 @@ class _Server(uvicorn.Server):
         super().__init__(config)
         self._grace_s = grace_s
         self._stop = stop
+        self._hurried = False
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """First signal: take no more requests. Second: end those that run. Third: leave."""
+        if not self.should_exit:
+            self.should_exit = True
+        elif not self._hurried:
+            self._hurried = True
+            threading.Thread(target=self._stop).start()
+        else:
+            super().handle_exit(sig, frame)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """As uvicorn's; requests that are not done in time end with an answer, not without."""
