@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from hipgpt_model.checkpoint_stream import read_header, save_checkpoint
     from hipgpt_model.config import GPTConfig, TrainConfig
     from hipgpt_model.data import TokenData
+    from hipgpt_model.data_folder import DataFolder, open_folder
+    from hipgpt_model.data_shard import DataError
     from hipgpt_model.evaluate import EvalReport, Score, perplexity, score
     from hipgpt_model.generate import SamplingConfig
     from hipgpt_model.gpt import GPT, KVCache
@@ -39,6 +41,8 @@ __all__ = [
     "AdamW",
     "CheckpointError",
     "CheckpointHeader",
+    "DataError",
+    "DataFolder",
     "EvalReport",
     "GPTConfig",
     "KVCache",
@@ -55,6 +59,7 @@ __all__ = [
     "load_checkpoint",
     "load_model",
     "load_parameters",
+    "open_folder",
     "parameter_table",
     "perplexity",
     "read_header",
@@ -73,6 +78,8 @@ _MODULES = {
     "checkpoint_stream": ("read_header", "save_checkpoint"),
     "config": ("GPTConfig", "TrainConfig"),
     "data": ("TokenData",),
+    "data_folder": ("DataFolder", "open_folder"),
+    "data_shard": ("DataError",),
     "evaluate": ("EvalReport", "Score", "perplexity", "score"),
     "generate": ("SamplingConfig",),
     "gpt": ("GPT", "KVCache"),

@@ -6,6 +6,7 @@ of each shard; `verify` reads every id, several shards at a time, and is what a 
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -64,13 +65,14 @@ class DataFolder:
         )
 
     def verify(
-        self, progress: Callable[[int, int], None] | None = None, *, threads: int = 4
+        self, progress: Callable[[int, int], None] | None = None, *, threads: int | None = None
     ) -> None:
         """Read every id of every shard and compare with the hashes.
 
         Args:
             progress: called with (bytes read, bytes in all), from this thread.
-            threads: shards read at a time; hashing releases Python's lock.
+            threads: shards read at a time, since hashing releases Python's lock; None: one a core,
+                at most eight.
 
         Raises:
             DataError: a shard is damaged.
@@ -78,7 +80,7 @@ class DataFolder:
         """
         total = sum(shard.bytes for shard in self.manifest.shards)
         done = 0
-        pool = ThreadPoolExecutor(threads)
+        pool = ThreadPoolExecutor(threads or min(os.cpu_count() or 1, 8))
         try:
             for entry, _ in zip(
                 self.manifest.shards,
