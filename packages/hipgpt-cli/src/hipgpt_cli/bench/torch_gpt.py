@@ -276,8 +276,14 @@ class TorchGeneration:
         }
         self.model = Model(config, w)
         S, H = config.max_seq_len, config.num_heads
-        shape = (config.num_layers, 2, rows, H, S, config.head_dim)
-        self.cache = torch.zeros(shape, device=device, dtype=kind)
+        # A tensor for each layer: of a view of one, the compiler would copy the whole to write it.
+        self.keys, self.values = (
+            [
+                torch.zeros(rows, H, S, config.head_dim, device=device, dtype=kind)
+                for _ in range(config.num_layers)
+            ]
+            for _ in range(2)
+        )
         self.places = torch.arange(S, device=device)
         self.token = torch.zeros(rows, 1, device=device, dtype=torch.int64)
         self.position = torch.zeros(1, device=device, dtype=torch.int64)
@@ -291,8 +297,8 @@ class TorchGeneration:
         from torch.nn import functional
 
         def attend(i: int, q: Any, k: Any, v: Any) -> Any:
-            self.cache[i, 0, :, :, : k.shape[2]] = k
-            self.cache[i, 1, :, :, : v.shape[2]] = v
+            self.keys[i][:, :, : k.shape[2]] = k
+            self.values[i][:, :, : v.shape[2]] = v
             return functional.scaled_dot_product_attention(q, k, v, is_causal=True)
 
         placed = self.model.w["position_embedding"][: prompts.shape[1]]
@@ -306,7 +312,7 @@ class TorchGeneration:
         seen = (self.places <= position)[None, None, None]
 
         def attend(i: int, q: Any, k: Any, v: Any) -> Any:
-            keys, values = self.cache[i, 0], self.cache[i, 1]
+            keys, values = self.keys[i], self.values[i]
             keys.index_copy_(2, position, k)
             values.index_copy_(2, position, v)
             return functional.scaled_dot_product_attention(q, keys, values, attn_mask=seen)
