@@ -263,6 +263,21 @@ def test_what_a_format_cannot_express_is_refused(run, trained):
         assert not (trained.parent.parent / arguments[-1]).exists()
 
 
+def test_a_bias_of_the_output_becomes_width(run, trained, tmp_path):
+    """The wider model writes the same text; one without a bias has nothing to widen."""
+    result = run("export", "hf", "tiny", "out", "--widen")
+    assert result.exit_code == 0, result.output
+    assert "is 18 numbers wide instead of 16" in result.stderr
+    assert "| layers, heads, width | 1, 2, 18 |" in (tmp_path / "out" / "README.md").read_text()
+    assert run("import", "hf", "out", "--run-name", "wide").exit_code == 0
+    options = ("--prompt", "the quick", "--num-tokens", "30", "--seed", "3")
+    texts = [run("generate", "--run", name, *options).stdout for name in ("tiny", "wide")]
+    assert texts[0] == texts[1]
+    result = run("export", "gguf", "wide", "x.gguf", "--widen")
+    assert result.exit_code == 1
+    assert "--widen cannot help: wide has no bias of the output" in result.stderr
+
+
 def test_a_folder_is_published(run, taken, monkeypatch):
     hub = Hub().install(monkeypatch)
     result = run("export", "hf", "theirs", "out", "--push", "me/mine", "--private")

@@ -119,6 +119,25 @@ def test_llama_cpp_reads_text_and_writes_the_same(run, made, tmp_path):
         assert ours[:length] == theirs[:length]
 
 
+def test_a_wider_model_without_a_bias(run, tmp_path, words, transformers):
+    """--widen: the logits that transformers finds are those of the model with its bias."""
+    import torch
+
+    tokenizer = Tokenizer.train(words, 320, special_tokens=["<|endoftext|>"])
+    save_run(tmp_path / "runs" / "made", tokenizer, output_bias=True, norm_epsilon=1e-2)
+    found = load_model(named_model("made", "runs", None).checkpoint, load_backend("cpu"))
+    bias = np.linspace(-3, 3, tokenizer.vocab_size, dtype=np.float32)
+    found.parameters.load({**found.parameters.to_dict(), "output.bias": bias})
+    save_weights(named_model("made", "runs", None).checkpoint, found, tokenizer.fingerprint)
+    assert run("export", "hf", "made", "out", "--widen").exit_code == 0
+    model = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()
+    ids = np.random.default_rng(0).integers(0, 300, (2, 200)).astype(np.int32)
+    with torch.no_grad():
+        theirs = model(torch.tensor(ids, dtype=torch.long)).logits.numpy()
+    ours = found.logits(ids)
+    assert np.abs(theirs - ours).max() < 2e-5 * np.abs(ours).max()
+
+
 def test_gpt2s_official_vocabulary(run, tmp_path, transformers):
     """50,257 ids, as Hugging Face's own class saves them."""
     if not (SHARED / "gpt2" / "vocab.json").is_file():

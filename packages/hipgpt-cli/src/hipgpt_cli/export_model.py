@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hipgpt_cli import human, say
+from hipgpt_cli.errors import UserError
 from hipgpt_cli.load import named_model
 from hipgpt_cli.options import Integer, option, together
 from hipgpt_cli.runs import run_of
@@ -30,25 +32,36 @@ class Exported:
         trained: where it is.
         tokenizer: its own.
         facts: what its run keeps, {} for a checkpoint outside of a run.
+        wide: whether it goes out wider, without its bias of the output.
     """
 
     trained: Trained
     tokenizer: Tokenizer
     facts: dict[str, Any]
+    wide: bool
 
     @property
     def config(self) -> GPTConfig:
-        """Its sizes and options."""
-        return self.trained.header.model
+        """Its sizes and options as they go out."""
+        from hipgpt_model.interop.widen import widened
+
+        model = self.trained.header.model
+        return widened(model) if self.wide else model
 
     def tensors(self) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and float32 values of every tensor, with progress."""
+        """Name and float32 values of every tensor as it goes out, with progress."""
+        from hipgpt_model.interop.widen import widen
+
+        stored = self._stored()
+        return widen(self.trained.header.model, stored) if self.wide else stored
+
+    def _stored(self) -> Iterator[tuple[str, np.ndarray]]:
         from hipgpt_cli.progress import stages
         from hipgpt_kernels import load_backend
         from hipgpt_model.checkpoint import load_parameters
 
         _, parameters = load_parameters(self.trained.checkpoint, load_backend("cpu"))
-        total, done = self.config.num_parameters(), 0
+        total, done = self.trained.header.model.num_parameters(), 0
         with stages() as show:
             for name in parameters.names():
                 array = parameters[name]  # the CPU's arrays are NumPy's
@@ -67,6 +80,8 @@ def which_model() -> Callable[[Decorated], Decorated]:
                help="Take the run's checkpoint after this many steps; -1: the newest."),
         option("--tokenizer-path", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
                show_default="beside the checkpoint", group=group, help="Tokenizer of the model."),
+        option("--widen", is_flag=True, group="Output",
+               help="Do without a bias of the output: the same function by a wider model."),
     )  # fmt: skip
 
 
@@ -78,7 +93,22 @@ def open_export(params: dict[str, Any]) -> Exported:
         CheckpointError: the checkpoint is damaged.
     """
     trained = named_model(params["run"], params["runs_dir"], params["step"])
+    model = trained.header.model
+    if params["widen"] and not (model.output_bias and model.final_norm):
+        what = "no bias of the output" if model.final_norm else "no norm before the output"
+        raise UserError(f"--widen cannot help: {trained.name} has {what}")
     run = run_of(trained.checkpoint)
-    return Exported(
-        trained, trained.tokenizer(params["tokenizer_path"]), run.read_config() if run else {}
+    exported = Exported(
+        trained,
+        trained.tokenizer(params["tokenizer_path"]),
+        run.read_config() if run else {},
+        params["widen"],
     )
+    if exported.wide:
+        wide = exported.config
+        say.note(
+            f"without the bias of the output the model is {wide.embed_dim} numbers wide instead of "
+            f"{model.embed_dim}, and has {human.short(wide.num_parameters())} parameters instead "
+            f"of {human.short(model.num_parameters())}"
+        )
+    return exported

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from hipgpt_model.checkpoint import CheckpointHeader
+    from hipgpt_model.config import GPTConfig
 
 _NAMES = {
     "validation_loss": "loss on held-out text",
@@ -28,6 +29,7 @@ _NAMES = {
 
 def model_card(
     name: str,
+    model: GPTConfig,
     header: CheckpointHeader,
     run: Mapping[str, Any],
     *,
@@ -38,12 +40,13 @@ def model_card(
 
     Args:
         name: of the model.
+        model: its sizes as they go out.
         header: of its checkpoint.
         run: what its run keeps, {} where it has none.
         license_id: such as "mit"; None leaves it out.
         repository: where it will be; None: told as a folder.
     """
-    model, size = header.model, header.model.num_parameters()
+    size = model.num_parameters()
     front = ["library_name: transformers", "pipeline_tag: text-generation"]
     if license_id:
         front.append(f"license: {json.dumps(license_id)}")

@@ -110,5 +110,5 @@ def refuse_what_gpt2_lacks(config: GPTConfig, form: str, activations: tuple[str,
     if config.output_bias:
         raise InteropError(
             f"{form} cannot express a bias of the output: the model has to be trained without "
-            "output_bias (--no-output-bias)"
+            "output_bias (--no-output-bias), or to be exported as a wider one (--widen)"
         )

@@ -45,8 +45,8 @@ def command(**params: Any) -> None:
     """Save the model of RUN as FILE for llama.cpp, with its tokenizer.
 
     RUN is a run's name, a run's folder, or a checkpoint file. What llama.cpp's GPT-2 cannot
-    express is refused: an activation other than gelu, a bias of the output (--no-output-bias
-    avoids it), no final norm.
+    express is refused: an activation other than gelu, no final norm, and a bias of the output,
+    which --widen turns into width.
     """
     from hipgpt_cli.files import replacing
     from hipgpt_model.interop.gguf import check, tensor_kinds, write_gguf

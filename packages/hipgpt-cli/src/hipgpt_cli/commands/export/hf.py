@@ -43,7 +43,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     """Save the model of RUN in FOLDER for transformers, with a model card.
 
     RUN is a run's name, a run's folder, or a checkpoint file. What transformers' GPT-2 cannot
-    express is refused: swiglu, a bias of the output (--no-output-bias avoids it), no final norm.
+    express is refused: swiglu, no final norm, and a bias of the output,
+    which --widen turns into width.
     """
     from hipgpt_cli.hub import is_repository
     from hipgpt_model.interop.huggingface import config_json, write_tensors
@@ -72,6 +73,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     _write_tokenizer(exported, folder)
     card = model_card(
         exported.trained.name,
+        exported.config,
         exported.trained.header,
         exported.facts,
         license_id=params["license_id"],
