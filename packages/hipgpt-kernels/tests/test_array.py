@@ -200,6 +200,38 @@ def test_cuda_array_interface_is_taken():
     assert ours.owner is source
 
 
+@pytest.mark.parametrize("native", [True, False])
+def test_a_device_array_on_the_cpu_is_refused(native):
+    from hipgpt_kernels import BackendError, load_backend
+
+    try:
+        cpu = load_backend("cpu", native=native)
+    except BackendError as error:
+        pytest.skip(str(error))
+    there, here = like(np.ones((4, 4), np.float32)), np.ones((4, 4), np.float32)
+    for call in (
+        lambda: cpu.linear_forward(there, here),
+        lambda: cpu.linear_forward(here, there),
+        lambda: cpu.activation_forward(there, "gelu"),
+        lambda: cpu.add(there, here),
+        lambda: cpu.add(here, here, out=there),
+    ):
+        with pytest.raises(TypeError, match=r"on a GPU and NumPy cannot see it|must be of ArrayType"):
+            call()
+
+
+def test_an_array_of_another_gpu_is_refused():
+    array = like(np.ones(3, np.float32))
+    other = types.SimpleNamespace(device=types.SimpleNamespace(index=1, nvidia=False), address=5)
+    with pytest.raises(TypeError, match=r"is on GPU .*index=0.*expected one on GPU .*index=1"):
+        exchange.as_device_array(array, other)
+
+
+def test_an_array_of_the_host_is_refused():
+    with pytest.raises(TypeError, match="the numpy ndarray is in the host's memory, expected"):
+        exchange.as_device_array(np.ones(3, np.float32), NoStream())
+
+
 # --- with a GPU ---------------------------------------------------------------------------------
 
 
@@ -255,6 +287,14 @@ def test_torch_may_keep_our_memory(hip):
     hip.fill(hip.empty((1000,)), 4.0)  # may not get the memory that the tensor still has
     hip.synchronize()
     assert (tensor == 3).all()
+
+
+def test_a_read_only_array_is_not_written(hip):
+    x = hip.zeros((4,))
+    lent = DeviceArray(x, x.pointer, x.shape, x.dtype, x.stream, writeable=False)
+    with pytest.raises(ValueError, match="add: out is read-only and cannot be written"):
+        hip.add(x, x, out=lent)
+    assert (hip.to_numpy(hip.add(lent, lent)) == 0).all()
 
 
 def test_order_with_torch_needs_no_waiting(hip):

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 Index: TypeAlias = "int | slice | EllipsisType | None"
 
 
+NOT_ON_HOST = "this array is on a GPU and NumPy cannot see it; copy it with backend.to_numpy(array)"
+
+
 class Flags(NamedTuple):
     """As NumPy's `flags`, what is asked for here."""
 
@@ -250,9 +253,16 @@ class DeviceArray:
     # --- other libraries ----------------------------------------------------------------------
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
-        raise TypeError(
-            "this array is on a GPU and NumPy cannot see it; copy it with backend.to_numpy(array)"
-        )
+        raise TypeError(NOT_ON_HOST)
+
+    @property
+    def ctypes(self) -> Any:
+        """What NumPy's arrays have and code for the CPU asks for; refused.
+
+        Raises:
+            TypeError: always.
+        """
+        raise TypeError(NOT_ON_HOST)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:

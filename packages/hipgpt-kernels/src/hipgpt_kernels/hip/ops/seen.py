@@ -77,7 +77,7 @@ def plain(array: Any) -> Any:
     """A device array as it is; None, and what is no array, pass through."""
     if not isinstance(array, DeviceArray):
         return array
-    return Seen(array.shape, array.dtype, array.strides, Flags(array.contiguous, writeable=True))
+    return Seen(array.shape, array.dtype, array.strides, Flags(array.contiguous, array.writeable))
 
 
 def floating(array: Any) -> Any:
@@ -86,7 +86,7 @@ def floating(array: Any) -> Any:
         return array
     factor = float32.itemsize // array.itemsize
     strides = tuple(stride * factor for stride in array.strides)
-    return Seen(array.shape, float32, strides, Flags(array.contiguous, writeable=True))
+    return Seen(array.shape, float32, strides, Flags(array.contiguous, array.writeable))
 
 
 def value_or_pointer(
