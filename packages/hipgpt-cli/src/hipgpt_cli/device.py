@@ -23,12 +23,13 @@ _BLAS_THREADS = (
 )
 
 
-def open_device(name: str, threads: int | None) -> Backend:
+def open_device(name: str, threads: int | None, index: int = 0) -> Backend:
     """The backend that `--device` and `--threads` ask for.
 
     Args:
         name: "auto", "cpu" or "hip".
         threads: CPU threads; None is every core.
+        index: number of the GPU.
 
     Raises:
         UserError: it cannot be used here; the sentence says why.
@@ -38,7 +39,7 @@ def open_device(name: str, threads: int | None) -> Backend:
     from hipgpt_kernels import BackendError, load_backend
 
     try:
-        return load_backend(name, threads=threads)
+        return load_backend(name, 0 if name == "cpu" else index, threads=threads)
     except BackendError as error:
         reason = _reason(error, name)
         raise UserError(f"--device {name} cannot be used: {reason}; --device cpu can") from error

@@ -122,15 +122,13 @@ class Fit:
             raise UserError(f"{describe_os_error(error)}; {self._kept()}") from error
 
     def _train(self) -> Outcome:
-        from hipgpt_model.saving import BackgroundSaver
-
         trainer, config = self.trainer, self.trainer.config
         trainer.should_pause = lambda: self.interrupts.signal is not None
         tokens_per_step = config.batch_size * trainer.data.T * config.grad_accum
         evaluation, ended = None, False
         with (
             training_progress(tokens_per_step, trainer.step, config.steps) as progress,
-            BackgroundSaver() as saver,
+            self._saver() as saver,
         ):
             if self._evaluation_is_owed():
                 evaluation = self._evaluate(progress, saver)
@@ -159,6 +157,16 @@ class Fit:
             self.interrupts.signal,
             self._best.step if ended and trainer.step < config.steps else None,
         )
+
+    def _saver(self) -> BackgroundSaver:
+        """What writes checkpoints: a thread, or all ranks together."""
+        from hipgpt_model.saving import BackgroundSaver
+
+        if self.trainer.ranks is None:
+            return BackgroundSaver()
+        from hipgpt_model.distributed.lead import TogetherSaver
+
+        return TogetherSaver()  # type: ignore[return-value]  # in all that is used here
 
     def _evaluation_is_owed(self) -> bool:
         """Whether a signal came just when this step should have been evaluated."""
@@ -259,10 +267,11 @@ class Fit:
     def _report_saved(self, saver: BackgroundSaver, progress: TrainingProgress) -> None:
         """Tell of checkpoints that are complete; raise the error of one that is not."""
         for saved in saver.finished():
+            beside = f", beside training; copied in {human.duration(saved.copy_s)}"
             progress.line(
                 f"[Save {saved.step}] {human.size(saved.nbytes)} in "
-                f"{human.duration(saved.write_s)} ({saved.mb_per_s:.0f} MB/s), beside training; "
-                f"copied in {human.duration(saved.copy_s)}"
+                f"{human.duration(saved.write_s)} ({saved.mb_per_s:.0f} MB/s)"
+                f"{beside if saved.beside else ', by all ranks'}"
             )
 
     def _kept(self) -> str:

@@ -16,9 +16,11 @@ from hipgpt_cli.progress import report_every
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     import click
 
+    from hipgpt_cli.ranks import Lead, Task
     from hipgpt_cli.resume import Start
     from hipgpt_cli.runs import Run
     from hipgpt_cli.tokens import TokensInfo
@@ -28,7 +30,9 @@ if TYPE_CHECKING:
     from hipgpt_model.train import Trainer
     from hipgpt_tokenizer import Tokenizer
 
-_NOT_KEPT = frozenset({"resume", "reset", "ckpt", "run_name", "runs_dir", "tokens_path"})
+_NOT_KEPT = frozenset(
+    {"resume", "reset", "ckpt", "run_name", "runs_dir", "tokens_path", "zero", "timeout"}
+)
 """Options that say nothing about the run itself."""
 
 
@@ -52,40 +56,34 @@ class Session:
 
 
 @contextmanager
-def session(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
+def session(ctx: click.Context, params: dict[str, Any], lead: Lead) -> Iterator[Session]:
     """The training that the options of `hipgpt train` ask for.
 
     Leaving with an error before the first checkpoint takes a new run's folder away.
     """
     begin = _resumed if params["resume"] or params["ckpt"] else _new
-    with begin(ctx, params) as made:
+    with begin(ctx, params, lead) as made:
         yield made
 
 
 @contextmanager
-def _new(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
+def _new(ctx: click.Context, params: dict[str, Any], lead: Lead) -> Iterator[Session]:
     from hipgpt_model.config import GPTConfig, TrainConfig
 
     model = options.make_config(ctx, GPTConfig, params)
     training = options.make_config(ctx, TrainConfig, params)
-    backend = _open_device(params)
+    backend = _open_device(params, lead)
     _check_precision(backend, training)
-    _check_memory(backend, model, training)
+    _check_memory(backend, model, lead.share(training))
 
     from hipgpt_cli.prepare import prepared
     from hipgpt_cli.system import machine
-    from hipgpt_model.train import Trainer
 
     with prepared(ctx, params, model, "vocab_size" in options.given(ctx)) as inputs:
-        data = _data(inputs, model)
-        trainer = Trainer(
-            inputs.model,
-            training,
-            data,
-            backend,
-            report_every=report_every(params["log_every"]),
-            graph=params["graph"],
-        )
+        data = open_data(inputs.tokens, inputs.info, model)
+        every = report_every(params["log_every"])
+        task = _task(params, inputs, inputs.model, training, None, every)
+        trainer = lead.trainer(task, data, backend)
         kept = {name: value for name, value in params.items() if name not in _NOT_KEPT}
         config = {
             "options": {**kept, "data": inputs.source},
@@ -108,13 +106,12 @@ def _new(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
 
 
 @contextmanager
-def _resumed(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
+def _resumed(ctx: click.Context, params: dict[str, Any], lead: Lead) -> Iterator[Session]:
     from hipgpt_cli.lock import locked
     from hipgpt_cli.resume import find_source, find_start, set_up
     from hipgpt_cli.runs import dropped_on_error
     from hipgpt_cli.sample import drop_samples_after
     from hipgpt_cli.system import machine
-    from hipgpt_model.train import Trainer
 
     with ExitStack() as stack:
         source = find_source(params)
@@ -122,34 +119,17 @@ def _resumed(ctx: click.Context, params: dict[str, Any]) -> Iterator[Session]:
             stack.enter_context(locked(source.lock))
             source.sweep()
         start = find_start(ctx, params, source)
-        backend = _open_device(params)
+        backend = _open_device(params, lead)
         _check_precision(backend, start.training)
-        _check_memory(backend, start.model, start.training)
+        _check_memory(backend, start.model, lead.share(start.training))
         found = set_up(ctx, params, start)
         if params["ckpt"] is not None:
             stack.enter_context(locked(found.run.lock))
             stack.enter_context(dropped_on_error(found.run))
-        data = _data(found, start.model)
+        data = open_data(found.tokens, found.info, start.model)
         every = report_every(start.reporting["log_every"])
-        if start.checkpoint is None:
-            trainer = Trainer(
-                start.model,
-                start.training,
-                data,
-                backend,
-                report_every=every,
-                graph=params["graph"],
-            )
-        else:
-            trainer = Trainer.from_checkpoint(
-                start.checkpoint,
-                data,
-                backend,
-                tokenizer=found.tokenizer.fingerprint,
-                train_config=start.training,
-                report_every=every,
-                graph=params["graph"],
-            )
+        task = _task(params, found, start.model, start.training, start.checkpoint, every)
+        trainer = lead.trainer(task, data, backend)
         drop_samples_after(found.run.samples, trainer.step)
         config = {
             **start.config,
@@ -173,8 +153,40 @@ def _describe_start(start: Start, trainer: Trainer) -> str:
     return f"{start.checkpoint}, after step {human.count(trainer.step)}{within}"
 
 
-def _data(inputs: Any, model: GPTConfig) -> TokenData:
+def _task(
+    params: dict[str, Any],
+    inputs: Any,
+    model: GPTConfig,
+    training: TrainConfig,
+    checkpoint: Path | None,
+    every: int,
+) -> Task:
+    """What is to be trained, in a form that other processes can be told."""
+    from hipgpt_cli.ranks import Task
+
+    return Task(
+        params["device"],
+        params["threads"],
+        params["zero"],
+        params["timeout"],
+        inputs.tokens.absolute(),
+        inputs.info,
+        model,
+        training,
+        None if checkpoint is None else checkpoint.absolute(),
+        inputs.tokenizer.fingerprint,
+        every,
+        params["graph"],
+    )
+
+
+def open_data(tokens: Path, info: TokensInfo, model: GPTConfig) -> TokenData:
     """The ids as training rows.
+
+    Args:
+        tokens: a file, or a folder of prepared data.
+        info: what they are.
+        model: whose rows they become.
 
     Raises:
         UserError: there are too few.
@@ -184,9 +196,9 @@ def _data(inputs: Any, model: GPTConfig) -> TokenData:
     from hipgpt_model.data_folder import open_folder
 
     try:
-        if inputs.tokens.is_dir():  # prepared data, and verified before
-            return open_folder(inputs.tokens).token_data(model.max_seq_len)
-        return TokenData(open_tokens(inputs.tokens, inputs.info), model.max_seq_len)
+        if tokens.is_dir():  # prepared data, and verified before
+            return open_folder(tokens).token_data(model.max_seq_len)
+        return TokenData(open_tokens(tokens, info), model.max_seq_len)
     except ValueError as error:
         raise UserError(f"{error} (--seq is the length of a row)") from error
 
@@ -204,8 +216,9 @@ def _say_reading(trainer: Trainer, info: TokensInfo) -> None:
     )
 
 
-def _open_device(params: dict[str, Any]) -> Backend:
-    backend = device.open_device(params["device"], params["threads"])
+def _open_device(params: dict[str, Any], lead: Lead) -> Backend:
+    threads = lead.threads(params["threads"])
+    backend = device.open_device(params["device"], threads, lead.local_rank)
     say.fact("Device", device.describe(backend, params["device"]))
     device.compile_kernels(backend)
     return backend

@@ -35,7 +35,8 @@ class Saved:
         step: optimizer steps done in it.
         nbytes: its size.
         copy_s: seconds that the training stood still for the copy.
-        write_s: seconds that the thread took to write and sync it.
+        write_s: seconds that it took to write and sync it.
+        beside: whether a thread wrote it while the training went on.
     """
 
     path: Path
@@ -43,6 +44,7 @@ class Saved:
     nbytes: int
     copy_s: float
     write_s: float
+    beside: bool = True
 
     @property
     def mb_per_s(self) -> float:

@@ -207,6 +207,7 @@ class Trainer:
         self._skipped_before = 0
         self._unread_tokens, self._unread_s = 0, 0.0
         self._elapsed_s = 0.0
+        self._first_step = 0  # of this trainer; later where it goes on from a checkpoint
         self._in_step = False
 
     # --- the step -----------------------------------------------------------------------------
@@ -375,6 +376,12 @@ class Trainer:
         return control
 
     @property
+    def tokens_per_s(self) -> float:
+        """Over all steps since this trainer was made, in all processes together."""
+        steps_done = self.step - self._first_step
+        return steps_done * self._step_tokens / self._elapsed_s if self._elapsed_s else 0.0
+
+    @property
     def evaluation_due(self) -> bool:
         """Whether config.eval_every calls for an evaluation after the steps done so far."""
         every = self.config.eval_every
@@ -496,7 +503,7 @@ class Trainer:
             graph=graph,
             ranks=ranks,
         )
-        trainer.step = state.step
+        trainer.step = trainer._first_step = state.step
         trainer.data_position = state.data_position
         trainer.micro_steps = state.micro_steps
         backend.copy(trainer.optimizer.control, state.control)

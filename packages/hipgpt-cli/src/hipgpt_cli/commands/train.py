@@ -13,7 +13,7 @@ import click
 
 from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.errors import StoppedError
-from hipgpt_cli.options import Integer, option
+from hipgpt_cli.options import Integer, Number, option
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hipgpt_cli.session import Session
     from hipgpt_cli.signals import Interrupts
     from hipgpt_cli.tensorboard import EventWriter
+    from hipgpt_model.distributed.world import World
     from hipgpt_model.train import Trainer
 
 
@@ -133,6 +134,22 @@ if TYPE_CHECKING:
     group="Device",
     help="Launch a step on a GPU as one graph; without, kernel by kernel: slower, the same bits.",
 )
+@option(
+    "--zero",
+    type=click.IntRange(0, 1),
+    default=1,
+    group="Processes",
+    help="Of several processes (mpirun, srun): 1 shares the optimizer's memory and work out, 0 "
+    "keeps all of it in each.",
+)
+@option(
+    "--timeout",
+    type=Number(1),
+    default=600.0,
+    metavar="SECONDS",
+    group="Processes",
+    help="End the job where a process stands still for so long.",
+)
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Train a model on text, and save it in a folder of its own.
@@ -140,6 +157,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     Without options it learns from Python's own standard library, which every machine has, and
     takes a minute or two on two cores. Ctrl-C saves and stops; --resume goes on.
     """
+    from hipgpt_cli.ranks import Lead
     from hipgpt_cli.session import session
     from hipgpt_cli.signals import Interrupts
 
@@ -149,9 +167,32 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         raise click.UsageError(
             "--resume goes on in the same run and --ckpt in a new one; choose one", ctx
         )
-    with Interrupts() as interrupts, session(ctx, params) as ready:
+    world = _world()
+    if world is not None and not world.leads:
+        _follow(world)
+        return
+    lead = Lead(world)
+    with Interrupts() as interrupts, lead.leading(), session(ctx, params, lead) as ready:
         say.fact("Run", str(ready.run.path))
         _train(ready, params, interrupts)
+
+
+def _world() -> World | None:
+    """The processes that mpirun or srun started; None for one by itself."""
+    from hipgpt_model.distributed.world import find_world, launched_processes
+
+    return find_world() if launched_processes() > 1 else None
+
+
+def _follow(world: World) -> None:
+    """Do what rank 0 says. Signals reach every rank; rank 0 alone heeds them, and ends us."""
+    import signal
+
+    from hipgpt_cli.ranks import follow_lead
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    follow_lead(world)
 
 
 def _train(ready: Session, params: dict[str, Any], interrupts: Interrupts) -> None:
@@ -175,6 +216,12 @@ def _train(ready: Session, params: dict[str, Any], interrupts: Interrupts) -> No
         raise StoppedError(outcome.signal, _how_to_go_on(outcome, trainer, params))
     seconds = human.duration(time.perf_counter() - start)
     say.fact("Trained", f"{human.count(trainer.step - begun)} steps in {seconds}")
+    if trainer.ranks is not None:
+        size = trainer.ranks.world.size
+        speed = trainer.tokens_per_s
+        say.fact(
+            "Speed", f"{human.short(speed)} tokens/s in all, {human.short(speed / size)} a rank"
+        )
     if outcome.best_step is not None:
         best_file = run.checkpoint(outcome.best_step)
         say.fact("Ended", f"early: no evaluation since step {human.count(outcome.best_step)} was "

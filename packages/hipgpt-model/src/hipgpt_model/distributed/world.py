@@ -95,7 +95,7 @@ class World:
         """Wait for all ranks."""
         self.mpi.Barrier()
 
-    def share(self, value: Value | None) -> Value:
+    def share(self, value: Any) -> Any:
         """Rank 0's value, on every rank."""
         return self.mpi.bcast(value, root=0)
 
