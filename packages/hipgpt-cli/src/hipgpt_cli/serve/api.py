@@ -1,7 +1,6 @@
 """The ASGI application: the endpoints, and how each way to fail becomes a status and JSON.
 
-The odd thing: a request is cancelled as soon as its client has gone, streamed or not, because the
-row of the cache that it holds is what the next request waits for.
+The odd thing: the engine lives as long as the application, whose lifespan starts and stops it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,6 @@ import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
@@ -19,10 +17,11 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
-from hipgpt_cli.serve import metrics
+from hipgpt_cli.serve import metrics, static
 from hipgpt_cli.serve.answer import Answer
 from hipgpt_cli.serve.body import read_json
-from hipgpt_cli.serve.events import DONE, QUIET_S, EventStream, disconnected, event
+from hipgpt_cli.serve.delivery import best, events, gather, sink, unless_disconnected
+from hipgpt_cli.serve.events import EventStream
 from hipgpt_cli.serve.problems import ApiError
 from hipgpt_cli.serve.prompts import QUICK_CHARACTERS, PromptReader
 from hipgpt_cli.serve.responses import Completion, count_usage, dump
@@ -39,18 +38,6 @@ if TYPE_CHECKING:
     from hipgpt_cli.serve.engine import Engine
     from hipgpt_cli.serve.limits import Limits
     from hipgpt_tokenizer import Tokenizer
-
-POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src data:; "
-    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-)
-"""The page may load and call nothing but this server."""
-
-PAGE = {
-    "/": ("index.html", "text/html"),
-    "/style.css": ("style.css", "text/css"),
-    "/script.js": ("script.js", "text/javascript"),
-}
 
 
 @dataclass(frozen=True)
@@ -91,7 +78,7 @@ def make_app(service: Service) -> Starlette:
         Route("/v1/chat/completions", endpoints.chat, methods=["POST"]),
         Route("/health", endpoints.health),
         Route("/metrics", endpoints.metrics),
-        *(Route(path, partial(_page, *what)) for path, what in PAGE.items()),
+        *static.routes(),
     ]
     return Starlette(
         routes=routes,
@@ -148,14 +135,14 @@ class _Endpoints:
             top=bool(asked.logprobs),
         )
         news: asyncio.Queue[list[Piece] | ApiError] = asyncio.Queue()
-        ticket = Ticket(answers, _sink(news), time.monotonic() + service.limits.seconds)
+        ticket = Ticket(answers, sink(news), time.monotonic() + service.limits.seconds)
         service.engine.submit(ticket)
         cancel = partial(service.engine.cancel, ticket)
         if asked.stream:
-            return EventStream(_events(asked, completion, answers, prompts, news), cancel)
-        texts = await _unless_disconnected(request, _gather(news, len(answers)), cancel)
+            return EventStream(events(asked, completion, answers, prompts, news), cancel)
+        texts = await unless_disconnected(request, gather(news, len(answers)), cancel)
         if asked.best_of > asked.n:
-            texts = _best(texts, answers, asked)
+            texts = best(texts, answers, asked)
         return _json(completion.whole(texts, count_usage(answers, prompts)))
 
     async def _read_prompts(self, asked: CompletionRequest) -> list[list[int]]:
@@ -212,104 +199,6 @@ class _Endpoints:
                 param="model",
                 code="model_not_found",
             )
-
-
-def _sink(news: asyncio.Queue[list[Piece] | ApiError]) -> Any:
-    """A function for the engine's thread that puts news into the event loop's queue."""
-    loop = asyncio.get_running_loop()
-
-    def sink(what: list[Piece] | ApiError) -> None:
-        try:
-            loop.call_soon_threadsafe(news.put_nowait, what)
-        except RuntimeError:  # the loop is closed: nobody is left to be told
-            return
-
-    return sink
-
-
-async def _gather(news: asyncio.Queue[list[Piece] | ApiError], count: int) -> list[list[Piece]]:
-    """Wait for the end of all texts; the pieces of each.
-
-    Raises:
-        ApiError: the request failed.
-    """
-    texts: list[list[Piece]] = [[] for _ in range(count)]
-    unfinished = count
-    while unfinished:
-        what = await news.get()
-        if isinstance(what, ApiError):
-            raise what
-        for piece in what:
-            texts[piece.index].append(piece)
-            unfinished -= piece.finish is not None
-    return texts
-
-
-async def _unless_disconnected(request: Request, work: Any, cancel: Any) -> Any:
-    """The result of the work; where the client goes away first, the request is cancelled."""
-    working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(disconnected(request.receive))
-    try:
-        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ApiError(499, "the client closed the connection")
-        return working.result()
-    finally:
-        cancel()
-        for task in (working, leaving):
-            task.cancel()
-        await asyncio.gather(working, leaving, return_exceptions=True)
-
-
-async def _events(
-    asked: CompletionRequest,
-    completion: Completion,
-    answers: list[Answer],
-    prompts: list[list[int]],
-    news: asyncio.Queue[list[Piece] | ApiError],
-) -> AsyncIterator[bytes]:
-    """The events of a stream, those that have come meanwhile together."""
-    chunk = partial(completion.chunk, with_usage=asked.include_usage, usage=None)
-    unfinished = len(answers)
-    while unfinished:
-        try:
-            async with asyncio.timeout(QUIET_S):
-                what = await news.get()
-        except TimeoutError:
-            yield b""
-            continue
-        if isinstance(what, ApiError):
-            yield event(what.body())
-            return
-        unfinished -= sum(piece.finish is not None for piece in what)
-        yield b"".join(event(chunk(piece)) for piece in what)
-    if asked.include_usage:
-        usage = count_usage(answers, prompts)
-        yield event(completion.chunk(None, with_usage=True, usage=usage))
-    yield DONE
-
-
-def _best(
-    texts: list[list[Piece]], answers: list[Answer], asked: CompletionRequest
-) -> list[list[Piece]]:
-    """Of each prompt's best_of texts the n with the highest log-probability a token."""
-    kept: list[list[Piece]] = []
-    for start in range(0, len(texts), asked.best_of):
-        some = range(start, start + asked.best_of)
-        ranked = sorted(some, key=lambda i: -answers[i].logprob / max(answers[i].tokens, 1))
-        kept += [texts[i] for i in ranked[: asked.n]]
-    return kept
-
-
-async def _page(name: str, media_type: str, request: Request) -> Response:  # noqa: ARG001
-    data = files("hipgpt_cli.serve").joinpath("page", name).read_bytes()
-    headers = {
-        "content-security-policy": POLICY,
-        "x-content-type-options": "nosniff",
-        "referrer-policy": "no-referrer",
-        "cache-control": "no-cache",
-    }
-    return Response(data, media_type=media_type, headers=headers)
 
 
 def _json(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:

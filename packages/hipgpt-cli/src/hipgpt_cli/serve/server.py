@@ -1,7 +1,7 @@
 """Run the application: a socket that is ours before anything is loaded, uvicorn, an orderly end.
 
 The odd thing: uvicorn answers SIGINT and SIGTERM by itself and then raises them again; here the
-first signal lets running requests finish for a while and ends with status 0, the second at once.
+first signal lets running requests finish for a while, the second ends them, and the status is 0.
 """
 
 from __future__ import annotations
