@@ -1,22 +1,28 @@
 """`hipgpt generate`: text from a trained model, shown as it is made.
 
 The odd thing: only the new text goes to standard output; the prompt and everything said about it go
-to standard error, so that a pipe gets the text and nothing else.
+to standard error, so that a pipe gets the text and nothing else. Of several texts each is shown
+when it is done.
 """
 
 from __future__ import annotations
 
+import json
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hipgpt_cli import human, option_sets, options, say
+from hipgpt_cli.errors import UserError
 from hipgpt_cli.options import Integer, option
+from hipgpt_cli.several import Texts, read_prompts
 
 if TYPE_CHECKING:
     from hipgpt_cli.load import Trained
+    from hipgpt_kernels import Backend
     from hipgpt_cli.writing import Writer
     from hipgpt_model.generate import SamplingConfig
     from hipgpt_tokenizer import Tokenizer
@@ -30,6 +36,7 @@ if TYPE_CHECKING:
         'hipgpt generate --prompt "To be, or not to be"',
         "hipgpt generate --run shakespeare --num-tokens 200 --temp 0.8 --top-k 50",
         'echo "Once upon a time" | hipgpt generate > story.txt',
+        "hipgpt generate --prompt-file prompts.txt --num-samples 4 --json > texts.jsonl",
     ),
 )
 @option(
@@ -38,6 +45,20 @@ if TYPE_CHECKING:
     group="Text",
     help="What the text continues. Without it you are asked for prompts, or the prompt is read "
     "from standard input where that is no terminal.",
+)
+@option(
+    "--prompt-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    group="Text",
+    help="Prompts that are continued side by side: one a line, or JSON lines in a .jsonl file.",
+)
+@option(
+    "--num-samples",
+    type=Integer(1),
+    default=1,
+    group="Text",
+    help="Texts for each prompt, made side by side; each with a seed of its own.",
 )
 @option("--num-tokens", type=Integer(1), default=50, group="Text", help="Tokens at most.")
 @option(
@@ -74,6 +95,20 @@ if TYPE_CHECKING:
     help="Tokenizer of the model.",
 )
 @option_sets.device_options()
+@option(
+    "--dtype",
+    type=click.Choice(["float32", "bf16", "fp16"]),
+    default="float32",
+    group="Device",
+    help="What the model computes in; bf16 and fp16 are for GPUs.",
+)
+@option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    group="Output",
+    help="Print one JSON object a text, a line each.",
+)
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Write text with a trained model: the newest run's, unless told otherwise."""
@@ -81,10 +116,12 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 
     if "" in params["stops"]:
         raise click.BadParameter("a stop string must not be empty", ctx, param_hint="--stop")
-    prompt = params["prompt"]
-    asking = prompt is None and say.is_terminal("stdin")
-    if prompt is None and not asking:
-        prompt = _read_prompt(ctx)
+    prompts = _prompts(ctx, params)
+    several = params["prompt_file"] is not None or params["num_samples"] > 1 or params["as_json"]
+    if several and prompts is None:
+        raise click.UsageError(
+            "--num-samples and --json need a prompt: give --prompt or --prompt-file", ctx
+        )
 
     from hipgpt_cli.device import describe, open_device
     from hipgpt_cli.load import chosen_model
@@ -99,7 +136,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     from hipgpt_cli.interactive import converse
     from hipgpt_model.checkpoint import load_model
 
-    model = load_model(trained.checkpoint, backend)
+    _check_precision(backend, params["dtype"])
+    model = load_model(trained.checkpoint, backend, dtype=params["dtype"])
 
     def write(text: str, number: int) -> None:
         writer = _write(
@@ -108,11 +146,55 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         if params["stats"]:
             _say_stats(model, writer)
 
-    if asking:
+    if prompts is None:
         converse(write)
+    elif several:
+        samples, stops = params["num_samples"], params["stops"]
+        texts = Texts(model, tokenizer, prompts, samples, sampling, stops)
+        _write_several(texts, len(prompts), samples, as_json=params["as_json"])
     else:
-        _say_prompt(prompt)
-        write(prompt, 0)
+        _say_prompt(prompts[0])
+        write(prompts[0], 0)
+
+
+def _prompts(ctx: click.Context, params: dict[str, Any]) -> list[str] | None:
+    """What is to be continued; None where the user is to be asked."""
+    if params["prompt_file"] is not None:
+        if params["prompt"] is not None:
+            raise click.UsageError("give --prompt or --prompt-file, not both", ctx)
+        return read_prompts(params["prompt_file"])
+    if params["prompt"] is not None:
+        return [params["prompt"]]
+    return None if say.is_terminal("stdin") else [_read_prompt(ctx)]
+
+
+def _check_precision(backend: Backend, dtype: str) -> None:
+    """Refuse a --dtype that the device does not compute in."""
+    try:
+        backend.compute_dtype(dtype)
+    except ValueError as error:
+        raise UserError(f"--dtype {dtype} cannot be used here: {error}") from error
+
+
+def _write_several(texts: Texts, prompts: int, samples: int, *, as_json: bool) -> None:
+    """Show texts as they are done; what they continue goes to standard error, or into the JSON."""
+    for text in texts:
+        if as_json:
+            say.line(json.dumps(asdict(text), ensure_ascii=False))
+            continue
+        if text.sample == 0:
+            say.fact("Prompt", text.prompt, err=True)
+        if samples > 1:
+            say.fact("Sample", f"{text.sample + 1}, seed {text.seed}", err=True)
+        say.line(text.text)
+    speed = texts.tokens / texts.total_s if texts.total_s else 0.0
+    say.line(
+        say.dim(
+            f"{prompts * samples} texts, {texts.tokens} tokens in {human.duration(texts.total_s)} "
+            f"({speed:.0f} tokens/s)"
+        ),
+        err=True,
+    )
 
 
 def _read_prompt(ctx: click.Context) -> str:
