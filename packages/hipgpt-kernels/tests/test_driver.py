@@ -337,7 +337,7 @@ def test_captured_ops_hand_memory_on_and_nobody_else_gets_it(hip, rng):
             hip.add(x_plus_y, y, out=y)
             del x_plus_y
         last = hip.add(x, y)
-    (memory,) = graph.kept
+    memory, _side = graph.kept
     assert memory.nbytes < 3 * values.nbytes  # one for the sums, one for the last
     cached = hip.pool.cached
     others = [hip.empty((300_000,)) for _ in range(4)]

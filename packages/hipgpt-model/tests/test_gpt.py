@@ -1,5 +1,7 @@
 """The whole model against a naive one in float64, its gradients against finite differences."""
 
+import contextlib
+
 import numpy as np
 import pytest
 
@@ -184,3 +186,38 @@ def test_parameters_of_another_configuration_are_refused(any_backend):
     parameters = Parameters(tiny_config(), any_backend, training=False)
     with pytest.raises(ValueError, match="made for GPTConfig"):
         GPT(tiny_config(tied=True), any_backend, parameters)
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_weight_gradients_beside_all_else_are_the_same_bits(
+    any_backend, rng, monkeypatch, variant, dropout
+):
+    """The order in which a backend that overlaps may do things, on one that does not."""
+    config = tiny_config(**VARIANTS[variant], dropout=dropout)
+    model = make_model(config, any_backend, random_weights(config, rng))
+    batch = random_batch(config, rng)
+    _, plain = losses_and_gradients(model, *batch, seed=3, stream=2)
+    monkeypatch.setattr(type(any_backend), "overlaps", True, raising=False)
+    late = []  # what is given to `beside` is done when it is joined: as late as may be
+    original = any_backend.linear_backward_weight
+
+    def delayed(*arguments):
+        late.append(arguments)
+
+    @contextlib.contextmanager
+    def beside():
+        token = len(late)
+        monkeypatch.setattr(any_backend, "linear_backward_weight", delayed, raising=False)
+        yield token
+        monkeypatch.setattr(any_backend, "linear_backward_weight", original, raising=False)
+
+    def join(token):
+        original(*late[token])
+
+    monkeypatch.setattr(any_backend, "beside", beside, raising=False)
+    monkeypatch.setattr(any_backend, "join", join, raising=False)
+    _, overlapped = losses_and_gradients(model, *batch, seed=3, stream=2)
+    for name, gradient in plain.items():
+        assert np.array_equal(gradient, overlapped[name]), name
+    assert len(late) == 4 * config.num_layers

@@ -77,7 +77,7 @@ def test_later_steps_take_no_more(any_backend, rng):
 class Stub:
     """A backend that has so much memory, and its kind of chunks."""
 
-    chunk_bytes, chunk_rows, column_multiple = 1 << 30, 256, 64
+    chunk_bytes, chunk_rows, column_multiple, overlaps = 1 << 30, 256, 64, True
 
     def __init__(self, free, *, can_capture=True):
         self.can_capture = can_capture

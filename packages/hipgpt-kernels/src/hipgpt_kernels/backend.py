@@ -22,6 +22,7 @@ Rules that hold for every op:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from contextlib import nullcontext
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -572,6 +573,23 @@ class Backend(ABC):
             RuntimeError: the backend cannot; `can_capture` says so.
         """
         raise RuntimeError(f"{self.name} captures no graphs; ask can_capture first")
+
+    overlaps: bool = False
+    """Whether `beside` lets ops be done at the same time."""
+
+    def beside(self) -> AbstractContextManager[Any]:
+        """Ops inside may be done at the same time as those that follow, until `join`.
+
+        They see what was done before. Until then nothing that they read may be written, and
+        nothing that they write be touched, by what follows; the arrays must live as long.
+
+        Returns:
+            A context that gives a token for `join`.
+        """
+        return nullcontext()
+
+    def join(self, token: Any) -> None:  # noqa: B027  # in order there is nothing to wait for
+        """What follows comes after the ops of a `beside`. Each must be joined, in a capture too."""
 
     @abstractmethod
     def take_row(self, table: Array, cursor: Array, out: Array) -> None:

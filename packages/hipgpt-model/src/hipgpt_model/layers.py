@@ -56,6 +56,18 @@ class Linear:
         self.backend.linear_backward_weight(dout, x, self.dweight, self.dbias)  # the last use of x
         return self.backend.linear_backward_input(dout, self.weight, out=out, **options)
 
+    def backward_beside(
+        self, dout: Array, x: Array, *, out: Array, **options: Any
+    ) -> tuple[Array, Any]:
+        """As `backward`, with the gradients of weight and bias beside what follows.
+
+        Returns:
+            `out`, and a token: until it is joined, dout and x must stay, so `out` is not x here.
+        """
+        with self.backend.beside() as token:
+            self.backend.linear_backward_weight(dout, x, self.dweight, self.dbias)
+        return self.backend.linear_backward_input(dout, self.weight, out=out, **options), token
+
 
 class NormStatistics(NamedTuple):
     """What the backward of a LayerNorm needs beside its input."""
@@ -237,6 +249,9 @@ class Block:
 
     def backward(self, dx: Array, cache: BlockCache, arena: Arena, dropout: Dropout | None) -> None:
         """dx (B, T, E): the gradient of the block's output becomes that of its input, in place."""
+        if self.backend.overlaps:
+            self._backward_beside(dx, cache, arena, dropout)
+            return
         mark = arena.mark()
 
         dbranch = self._branch_gradient(dx, arena, dropout, self.feed_forward_dropout)
@@ -266,6 +281,49 @@ class Block:
         dnorm1 = self.qkv.backward(dqkv, cache.norm1, out=cache.norm1)
         self.norm1.backward(dnorm1, cache.x, cache.statistics1, dx)
 
+        arena.release(mark)
+
+    def _backward_beside(
+        self, dx: Array, cache: BlockCache, arena: Arena, dropout: Dropout | None
+    ) -> None:
+        """`backward` with the gradients of the weights beside all else: neither fills a GPU alone.
+
+        What they read must stay, so other memory is lent to the gradients here: the preactivation,
+        x2 once its norm is done, and one array more. dx is changed only where nobody reads it.
+        """
+        mark, backend = arena.mark(), self.backend
+        dnorm = arena.empty(dx.shape, dx.dtype)
+
+        dbranch = self._branch_gradient(dx, arena, dropout, self.feed_forward_dropout)
+        dpreactivation, down = self.down.backward_beside(
+            dbranch,
+            cache.activation,
+            activation=self.config.activation,
+            preactivation=cache.preactivation,
+            out=cache.preactivation,
+        )
+        dnorm2, up = self.up.backward_beside(dpreactivation, cache.norm2, out=dnorm)
+        backend.join(down)  # has read dx
+        self.norm2.backward(dnorm2, cache.x2, cache.statistics2, dx)
+
+        dbranch = self._branch_gradient(dx, arena, dropout, self.attention_dropout)
+        dattention, output = self.attention_output.backward_beside(
+            dbranch, cache.attention, out=cache.x2
+        )
+        dqkv = arena.empty(cache.qkv.shape, dx.dtype)
+        backend.attention_backward(
+            self._head(dattention),
+            *self._heads(cache.qkv),
+            self._head(cache.attention),
+            cache.lse,
+            *self._heads(dqkv),
+        )
+        dnorm1, qkv = self.qkv.backward_beside(dqkv, cache.norm1, out=dnorm)
+        backend.join(output)  # has read dx
+        self.norm1.backward(dnorm1, cache.x, cache.statistics1, dx)
+
+        for token in (up, qkv):
+            backend.join(token)
         arena.release(mark)
 
     def infer(self, x: Array, arena: Arena, cache: tuple[Array, Array, int] | None = None) -> None:

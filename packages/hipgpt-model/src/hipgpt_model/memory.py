@@ -37,6 +37,7 @@ def training_bytes(
     logits_bytes: int = LOGITS_BYTES,
     chunk_rows: int = 1,
     column_multiple: int = 1,
+    overlaps: bool = False,
     dtype: str = "float32",
     checkpoint_activations: bool = False,
 ) -> dict[str, int]:
@@ -49,6 +50,7 @@ def training_bytes(
         logits_bytes: as for `GPT`.
         chunk_rows: as `Backend.chunk_rows`.
         column_multiple: as `Backend.column_multiple`.
+        overlaps: as `Backend.overlaps`.
         dtype: what the layers compute in; below float32 the weights count twice, see `Parameters`.
         checkpoint_activations: as for `GPT`.
     """
@@ -62,7 +64,11 @@ def training_bytes(
         "gradients": weights,
         "moments": 2 * weights,
         "activations": activations.training(
-            columns, logits_bytes, chunk_rows, checkpointed=checkpoint_activations
+            columns,
+            logits_bytes,
+            chunk_rows,
+            checkpointed=checkpoint_activations,
+            overlaps=overlaps,
         ),
     }
 
@@ -76,6 +82,7 @@ def run_bytes(config: GPTConfig, training: TrainConfig, T: int, backend: Backend
         logits_bytes=backend.chunk_bytes,
         chunk_rows=backend.chunk_rows,
         column_multiple=backend.column_multiple,
+        overlaps=backend.overlaps,
         dtype=training.dtype,
         checkpoint_activations=training.checkpoint_activations,
     )
@@ -175,7 +182,13 @@ class _Activations:
         self.stream = self._array(B, T, config.embed_dim)
 
     def training(
-        self, columns: int, logits_bytes: int, chunk_rows: int, *, checkpointed: bool
+        self,
+        columns: int,
+        logits_bytes: int,
+        chunk_rows: int,
+        *,
+        checkpointed: bool,
+        overlaps: bool,
     ) -> int:
         """The arena's height at its highest in a pass forward and backward."""
         config, B, T, stream = self.config, self.B, self.T, self.stream
@@ -198,6 +211,7 @@ class _Activations:
         rows = rows_per_chunk(B * T, columns, logits_bytes, self.itemsize, chunk_rows)
         dx = stream if config.final_norm else 0  # else it takes the last output's place
         backward = self._array(B, T, 3 * E) + (2 * stream if config.dropout else 0)
+        backward += stream if overlaps else 0
         anew = block if checkpointed else 0
         return kept + max(self._array(rows, columns), dx + anew + backward)
 

@@ -99,6 +99,8 @@ class HipBackend(Backend):
         self.device = driver.find_device(index)
         self.stream = driver.Stream(self.device, stream)
         self.pool = Pool(self.device)
+        self._side_stream: driver.Stream | None = None  # of `beside`, when it is first asked for
+        self._side_pool = Pool(self.device)
         self.code = CodeObjects(self.device)
         self.function = self.code.function
         """Kernel by file and name, for `Kernel.launch`."""
@@ -206,6 +208,7 @@ class HipBackend(Backend):
             return
         target = as_device_array(destination, self.stream)
         checks.shape("copy", "source", source, target.shape, "destination's shape")
+        checks.writable("copy", "destination", target)
         if isinstance(source, np.ndarray):
             if target.contiguous:
                 self._upload(target, source)
@@ -242,17 +245,49 @@ class HipBackend(Backend):
         """See `Backend.memory_info`."""
         return self.pool.memory_info()
 
+    @property
+    def overlaps(self) -> bool:  # type: ignore[override]
+        """See `Backend.overlaps`: on NVIDIA, where it was seen to work."""
+        return self.device.nvidia
+
+    @contextlib.contextmanager
+    def beside(self) -> Iterator[driver.Event]:
+        """See `Backend.beside`: on a second stream, with temporary memory of its own."""
+        done = driver.Event(timing=False)
+        if not self.overlaps:
+            yield done
+            done.record(self.stream)
+            return
+        if self._side_stream is None:
+            self._side_stream = driver.Stream(self.device)
+        begun = driver.Event(timing=False)
+        begun.record(self.stream)
+        main = self.stream, self.pool
+        self.stream, self.pool = self._side_stream, self._side_pool
+        try:
+            self.stream.wait(begun)
+            yield done
+            done.record(self.stream)
+        finally:
+            self.stream, self.pool = main
+
+    def join(self, token: driver.Event) -> None:
+        """See `Backend.join`."""
+        self.stream.wait(token)
+
     @contextlib.contextmanager
     def capture(self) -> Iterator[driver.Graph]:
         """See `Backend.capture`."""
-        memory = GraphMemory(self.pool)
+        pools = self.pool, self._side_pool
         with self.stream.capture() as graph:
-            graph.kept.append(memory)
-            self.pool.graph = memory
+            for pool in pools:
+                pool.graph = GraphMemory(pool)
+                graph.kept.append(pool.graph)
             try:
                 yield graph
             finally:
-                self.pool.graph = None
+                for pool in pools:
+                    pool.graph = None
 
     fill = bind(basic.fill)
     convert = bind(basic.convert)
