@@ -216,7 +216,9 @@ def test_a_device_array_on_the_cpu_is_refused(native):
         lambda: cpu.add(there, here),
         lambda: cpu.add(here, here, out=there),
     ):
-        with pytest.raises(TypeError, match=r"on a GPU and NumPy cannot see it|must be of ArrayType"):
+        with pytest.raises(
+            TypeError, match=r"on a GPU and NumPy cannot see it|must be of ArrayType"
+        ):
             call()
 
 
@@ -292,9 +294,22 @@ def test_torch_may_keep_our_memory(hip):
 def test_a_read_only_array_is_not_written(hip):
     x = hip.zeros((4,))
     lent = DeviceArray(x, x.pointer, x.shape, x.dtype, x.stream, writeable=False)
-    with pytest.raises(ValueError, match="add: out is read-only and cannot be written"):
-        hip.add(x, x, out=lent)
+    square = x.reshape(2, 2)
+    lent_square = lent.reshape(2, 2)
+    for call in (
+        lambda: hip.add(x, x, out=lent),
+        lambda: hip.fill(lent, 1.0),
+        lambda: hip.copy(lent, x),
+        lambda: hip.copy(lent, np.ones(4, np.float32)),
+        lambda: hip.convert(x, np.float32, out=lent),
+        lambda: hip.linear_forward(square, square, out=lent_square),
+        lambda: hip.linear_backward_weight(square, square, lent_square),
+        lambda: hip.activation_forward(x, "gelu", out=lent),
+    ):
+        with pytest.raises(ValueError, match="is read-only and cannot be written"):
+            call()
     assert (hip.to_numpy(hip.add(lent, lent)) == 0).all()
+    assert (hip.to_numpy(lent) == 0).all()
 
 
 def test_order_with_torch_needs_no_waiting(hip):

@@ -70,6 +70,7 @@ def bits(value: float, dtype: Any) -> int:
 
 def fill(backend: HipBackend, array: DeviceArray, value: float) -> None:
     """See `Backend.fill`."""
+    checks.writable("fill", "array", array)
     if array.itemsize not in (1, 2, 4, 8):
         raise TypeError(f"fill: array has dtype {array.dtype}, expected 1, 2, 4 or 8 bytes")
     if not array.contiguous:
@@ -169,6 +170,7 @@ def copy(backend: HipBackend, destination: DeviceArray, source: DeviceArray) -> 
     """destination = source, both on the device."""
     checks.dtype("copy", "source", source, destination.dtype)
     checks.shape("copy", "source", source, destination.shape, "destination's shape")
+    checks.writable("copy", "destination", destination)
     if not (destination.contiguous and source.contiguous):
         strided_copy(backend, destination, source)
     elif destination.size and destination.pointer != source.pointer:
@@ -194,6 +196,7 @@ def convert(
     checks.dtype(op, "out", out, dtype)
     checks.shape(op, "out", out, x.shape, "the shape of x")
     checks.contiguous(op, "out", out)
+    checks.writable(op, "out", out)
     of, to = suffix(x.dtype), suffix(dtype)
     if of == to:
         copy(backend, out, x)
@@ -215,6 +218,7 @@ def add(
         checks.dtype(op, name, array, x.dtype)
         checks.shape(op, name, array, x.shape, "the shape of x")
         checks.contiguous(op, name, array)
+    checks.writable(op, "out", out)
     vector = vector_width(x, y, out)
     blocks = block_count(backend, x.size, WIDTH // x.itemsize if vector else 1)
     ADD.launch(backend, suffix(x.dtype), blocks, THREADS, *(out, x, y, x.size, blocks, vector))
