@@ -199,7 +199,7 @@ def test_a_repository_that_cannot_be_had(run, monkeypatch):
     Hub(error=OSError("404 Client Error.\n\nRepository Not Found")).install(monkeypatch)
     result = run("import", "hf", "someone/nothing")
     assert result.exit_code == 1
-    assert "someone/nothing cannot be had from the hub: 404 Client Error." in result.stderr
+    assert "cannot be had from the hub: 404 Client Error. Repository Not Found" in result.stderr
     assert "defect" not in result.stderr
 
 

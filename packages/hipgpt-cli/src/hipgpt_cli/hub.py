@@ -91,5 +91,5 @@ def _told(what: str) -> Iterator[None]:
     try:
         yield
     except (HfHubHTTPError, OSError, ValueError) as error:
-        first = next(iter(str(error).strip().splitlines()), type(error).__name__)
-        raise UserError(f"{what}: {first}") from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise UserError(f"{what}: {' '.join(lines[:2]) or type(error).__name__}") from error

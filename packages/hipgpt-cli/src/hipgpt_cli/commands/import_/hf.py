@@ -56,20 +56,20 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 
     text = params["source"]
     folder = Path(text)
-    if not folder.is_dir():
-        if not is_repository(text):
-            raise click.UsageError(
-                f"{text} is neither a folder nor the name of a repository, such as "
-                "openai-community/gpt2", ctx,
-            )  # fmt: skip
-        folder = download(text, params["revision"])
-    elif params["revision"] is not None:
+    if not folder.is_dir() and not is_repository(text):
+        raise click.UsageError(
+            f"{text} is neither a folder nor the name of a repository, such as "
+            "openai-community/gpt2", ctx,
+        )  # fmt: skip
+    if folder.is_dir() and params["revision"] is not None:
         raise click.UsageError("--revision is for a repository; SOURCE is a folder", ctx)
+    name = params["run_name"] or check_name(folder.resolve().name.lstrip("."))
+    run = _vacant(ctx, Path(params["runs_dir"]) / name, reset=params["reset"])
+    if not folder.is_dir():
+        folder = download(text, params["revision"])
 
     source = open_gpt2(folder)
     tokenizer, added = tokenizer_of(folder, source.config.vocab_size, params["tokenizer_path"])
-    name = params["run_name"] or check_name(Path(text).resolve().name.lstrip("."))
-    run = _vacant(ctx, Path(params["runs_dir"]) / name, reset=params["reset"])
     say.fact("Model", f"{human.short(source.config.num_parameters())} parameters, {text}")
     say.fact("Tokenizer", f"{human.count(tokenizer.vocab_size)} ids")
     if added:
