@@ -9,6 +9,7 @@ the others go in peace, any other error ends the job.
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from hipgpt_model.distributed.lead import LeadTrainer
     from hipgpt_model.distributed.world import World
     from hipgpt_model.train import Trainer
+
+
+NAMING_S = 5.0
+"""Seconds that the watch is given to say which rank has died."""
 
 
 @dataclass(frozen=True)
@@ -207,5 +212,9 @@ def end_job(world: World, error: BaseException) -> None:
     from hipgpt_cli.errors import describe
 
     sentence, status = describe(error)
+    if world.lost_contact(error):
+        time.sleep(NAMING_S)  # the watch knows which rank it is, and ends this process
+        sentence, status = "another process of the job has died, or cannot be reached", 1
+    sentence = sentence.removeprefix("Error: ")
     os.write(2, f"Error: rank {world.rank} on {world.host}: {sentence}\n".encode())
     world.abort(status or 1)

@@ -107,6 +107,10 @@ class World:
         """The sums over all ranks, added in the order of the ranks, so equal on all of them."""
         return [sum(column) for column in zip(*self.mpi.allgather(values), strict=True)]
 
+    def lost_contact(self, error: BaseException) -> bool:
+        """Whether an error is MPI's own: most often another rank is gone."""
+        return isinstance(error, self._mpi.Exception)
+
     def abort(self, code: int = 1) -> None:
         """End every process of the job at once."""
         sys.stdout.flush()
