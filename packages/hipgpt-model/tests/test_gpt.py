@@ -5,7 +5,7 @@ import contextlib
 import numpy as np
 import pytest
 
-from hipgpt_model import GPT, Parameters
+from hipgpt_model import GPT, Parameters, training_bytes
 
 from . import naive_gpt
 from .models import (
@@ -220,4 +220,7 @@ def test_weight_gradients_beside_all_else_are_the_same_bits(
     _, overlapped = losses_and_gradients(model, *batch, seed=3, stream=2)
     for name, gradient in plain.items():
         assert np.array_equal(gradient, overlapped[name]), name
-    assert len(late) == 4 * config.num_layers
+    assert len(late) == 4 * config.num_layers + 1
+    B, T = batch[0].shape
+    said = training_bytes(config, B, T, overlaps=True)
+    assert model.arena.high_water == said["activations"]

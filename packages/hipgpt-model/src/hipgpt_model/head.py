@@ -89,6 +89,10 @@ class Head:
         """
         normed, statistics = (x, None) if self.norm is None else self.norm.forward(x, arena)
         row_inputs = normed.reshape((-1, x.shape[-1]))  # (B, T, E) -> (M, E)
+        # Row by row the inputs become their gradients, unless the weight's gradient, which reads
+        # them, is computed beside those.
+        dnormed = arena.empty(x.shape, x.dtype) if self.backend.overlaps else normed
+        row_gradients = dnormed.reshape(row_inputs.shape)
         targets = targets.reshape((-1,))
         mark = arena.mark()
         for rows, buffer in self._chunks(row_inputs.shape[0], arena):
@@ -102,12 +106,17 @@ class Head:
                 loss_scale=loss_scale,
                 columns=self.vocab_size,
             )  # logits hold their gradient now
-            self.padded.backward(logits, row_inputs[rows], out=row_inputs[rows])
+            if dnormed is normed:
+                self.padded.backward(logits, row_inputs[rows], out=row_gradients[rows])
+            else:
+                _, token = self.padded.backward_beside(
+                    logits, row_inputs[rows], out=row_gradients[rows]
+                )
+                self.backend.join(token)
         arena.release(mark)
-        dnormed = normed  # row by row, the inputs became their gradients
         if self.norm is None or statistics is None:
             return dnormed
-        dx = arena.empty(x.shape, x.dtype)
+        dx = arena.empty(x.shape, x.dtype) if dnormed is normed else normed
         self.backend.fill(dx, 0.0)
         self.norm.backward(dnormed, x, statistics, dx)
         return dx

@@ -210,6 +210,8 @@ class _Activations:
 
         rows = rows_per_chunk(B * T, columns, logits_bytes, self.itemsize, chunk_rows)
         dx = stream if config.final_norm else 0  # else it takes the last output's place
+        if overlaps:  # another array beside the inputs of the logits, from the first chunk on
+            kept, dx = kept + stream, 0
         backward = self._array(B, T, 3 * E) + (2 * stream if config.dropout else 0)
         backward += stream if overlaps else 0
         anew = block if checkpointed else 0
