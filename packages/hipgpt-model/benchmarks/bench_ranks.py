@@ -1,6 +1,6 @@
 """Weak scaling over a machine's GPUs, ours against PyTorch's DDP: tokens/s, efficiency, memory.
 
-    python benchmarks/bench_ranks.py [--ranks 1 2 4] [--batch 32] [--steps 10] [--no-torch]
+    python benchmarks/bench_ranks.py [--ranks 1 2 4] [--batch 32] [--steps 10] [--only ours]
 
 GPT-2 124M in bf16 at T = 1024, so many rows a GPU. Every number of ranks is a job of its own: ours
 is started by mpiexec (ZeRO 1), PyTorch's by torchrun (torch.compile, DistributedDataParallel, fused
@@ -181,7 +181,7 @@ def main() -> None:
     parser.add_argument("--device", default="hip")
     parser.add_argument("--dtype", default="bf16")
     parser.add_argument("--zero", type=int, default=1)
-    parser.add_argument("--no-torch", action="store_true")
+    parser.add_argument("--only", choices=["ours", "torch"], help="default: both")
     parser.add_argument("--check", action="store_true", help="compare the losses of ten steps")
     parser.add_argument("--json", type=Path)
     parser.add_argument("--worker", choices=["ours", "torch"], help=argparse.SUPPRESS)
@@ -196,7 +196,7 @@ def main() -> None:
             if result:
                 found[f"losses {ranks}"] = result
                 print(f"{ranks} ranks: " + " ".join(f"{loss:.6f}" for loss in result["losses"]))
-    for who in ("ours",) if arguments.no_torch else ("ours", "torch"):
+    for who in (arguments.only,) if arguments.only else ("ours", "torch"):
         for ranks in arguments.ranks:
             result = job(who, ranks, arguments)
             if result is None:
