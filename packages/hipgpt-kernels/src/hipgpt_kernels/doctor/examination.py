@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hipgpt_kernels import __version__
-from hipgpt_kernels.doctor.cases import CASES, Case
+from hipgpt_kernels.doctor.cases_decode import CASES
 from hipgpt_kernels.doctor.report import Check, Device, Report
 from hipgpt_kernels.doctor.trial import Trial
 from hipgpt_kernels.hip import build, cache, presence
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from hipgpt_kernels.backend import Backend
+    from hipgpt_kernels.doctor.cases import Case
 
 INSTALL_COMPILER = (
     "install a compiler (ROCm, or clang and lld 19 or later, for AMD; CUDA's toolkit for NVIDIA), "
