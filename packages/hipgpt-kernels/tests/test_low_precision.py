@@ -92,20 +92,28 @@ PRODUCTS = [
 @pytest.mark.parametrize(("M", "K", "N"), PRODUCTS)
 @pytest.mark.parametrize("activation", [None, "gelu", "relu"])
 def test_linear(hip, rng, dtype, M, K, N, activation):
+    """With bias, and with an activation or a residual."""
     arrays = normal(rng, M, K), normal(rng, N, K) * K**-0.5, normal(rng, N), normal(rng, M, N)
     x, weight, bias, residual = rounded(dtype, *arrays)
     on = device(hip, dtype, x, weight, bias)
-    (rest,) = device(hip, dtype, residual)
-    before, out = nothing(hip, (M, N), dtype), nothing(hip, (M, N), dtype)
-    kept = {} if activation is None else {"preactivation": before}
-    hip.linear_forward(*on, activation=activation, residual=rest, out=out, **kept)
+    out = nothing(hip, (M, N), dtype)
+    if activation is None:
+        fused = {"residual": device(hip, dtype, residual)[0]}
+    else:
+        fused = {"activation": activation, "preactivation": nothing(hip, (M, N), dtype)}
+    hip.linear_forward(*on, out=out, **fused)
     ours = host(hip, out)
-    truth = reference.linear_forward(*wide(x, weight, bias), activation, residual.astype(float))
+    rest = residual.astype(np.float64) if activation is None else None
+    truth = reference.linear_forward(*wide(x, weight, bias), activation, rest)
     a, w, b, r = tensors(dtype, x, weight, bias, residual)
     z = functional.linear(a, w, b)
-    z = functional.gelu(z, approximate="tanh") if activation == "gelu" else z
-    z = functional.relu(z) if activation == "relu" else z
-    hold(dtype, ours, [truth], plain(z + r))
+    if activation is None:
+        z = z + r
+    elif activation == "gelu":
+        z = functional.gelu(z, approximate="tanh")
+    else:
+        z = functional.relu(z)
+    hold(dtype, ours, [truth], plain(z))
 
 
 @pytest.mark.parametrize(("M", "K", "N"), PRODUCTS)

@@ -40,7 +40,7 @@ struct Tile;
 //                 D  w  r  o    w  r  o    w  r  o
 TILE(CDNA, MATRIX, 16, 4, 2, 64, 4, 2, 64, 4, 1, 64, 3, 16)
 TILE(CDNA, MATRIX, 32, 4, 2, 64, 4, 2, 64, 4, 1, 64, 3, 32)
-TILE(CDNA, MATRIX, 64, 4, 2, 64, 4, 2, 64, 4, 1, 64, 3, 64)
+TILE(CDNA, MATRIX, 64, 4, 2, 64, 4, 2, 64, 4, 1, 32, 3, 64)
 TILE(CDNA, MATRIX, 128, 4, 1, 64, 4, 1, 32, 4, 1, 32, 3, 128)
 TILE(CDNA, MATRIX, 256, 4, 1, 32, 4, 1, 16, 4, 1, 16, 0, 256)
 TILE(CDNA, FMA, 16, 4, 2, 32, 4, 2, 32, 4, 1, 32, 0, 16)

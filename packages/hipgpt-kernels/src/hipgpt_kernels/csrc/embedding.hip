@@ -65,6 +65,21 @@ DEVICE void embedding_forward(const int* tokens,              // (M,) = (B, T)
 constexpr int THREADS = 64;  // of a block of the sums
 constexpr int N = 4;         // neighbouring columns of a thread
 constexpr int AHEAD = 8;     // rows whose loads are under way at once
+constexpr int BATCH = 8;     // the same for the position table
+
+// N values as words: in a Pack of its own type the compiler gives each value of 16 bits a whole register.
+template <typename T>
+using Words = Pack<u32, N * static_cast<int>(sizeof(T)) / 4>;
+template <typename T>
+DEVICE Words<T> load_words(const T* source, int count, bool vector) {
+  return bit_cast<Words<T>>(load_part<N>(source, count, vector));
+}
+template <typename T>
+DEVICE void add_words(Pack<float, N>& sum, const Words<T>& words) {
+  const auto value = to_float(bit_cast<Pack<T, N>>(afresh(words)));
+#pragma unroll
+  for (int i = 0; i < N; i++) sum[i] += value[i];
+}
 
 // table[column …] += sum
 DEVICE void add_to(float* table, const Pack<float, N>& sum, int count, bool vector) {
@@ -86,21 +101,17 @@ DEVICE void add_positions(const T_VALUE* dout,     // (B, T, E)
   dout += static_cast<i64>(t) * E + column;
   Pack<float, N> sum{};
   int b = 0;
-  for (; b + AHEAD <= B; b += AHEAD) {
-    Pack<T_VALUE, N> values[AHEAD];
+  for (; b + BATCH <= B; b += BATCH) {
+    Pack<T_VALUE, N> values[BATCH];
 #pragma unroll
-    for (int j = 0; j < AHEAD; j++) values[j] = load_part<N>(dout + (b + j) * step, count, vector);
+    for (int j = 0; j < BATCH; j++) values[j] = load_part<N>(dout + (b + j) * step, count, vector);
 #pragma unroll
-    for (int j = 0; j < AHEAD; j++) {
+    for (int j = 0; j < BATCH; j++) {
 #pragma unroll
       for (int i = 0; i < N; i++) sum[i] += to_float(values[j][i]);
     }
   }
-  for (; b < B; b++) {
-    const auto value = to_float(load_part<N>(dout + b * step, count, vector));
-#pragma unroll
-    for (int i = 0; i < N; i++) sum[i] += value[i];
-  }
+  for (; b < B; b++) add_words<T_VALUE>(sum, load_words(dout + b * step, count, vector));
   add_to(dposition_table + static_cast<i64>(t) * E + column, sum, count,
          movable<N>(dposition_table, E));
 }
@@ -281,12 +292,12 @@ DEVICE void embedding_backward_tokens(const T* dout,          // (n, E)
   seams += static_cast<i64>(block_index()) * 2 * E + column;
   Pack<float, N> sum{};
   for (int start = 0; start < TILE; start += AHEAD) {
-    Pack<T, N> values[AHEAD];
+    Words<T> values[AHEAD];
     Pack<float, N> old[AHEAD];  // of the table, where a run ends
 #pragma unroll
     for (int j = 0; j < AHEAD; j++) {
       const int i = start + j, id = key[i + 1];
-      values[j] = load_part<N>(dout + static_cast<i64>(row[i]) * E + column, count, vector);
+      values[j] = load_words(dout + static_cast<i64>(row[i]) * E + column, count, vector);
       // The run lies within the tile: it ends here, and is not the one that the last tile began.
       const bool direct = id >= 0 && id < V && key[i + 2] != id && key[0] != id;
       float* place = dtoken_table + static_cast<i64>(id) * E + column;
@@ -296,8 +307,7 @@ DEVICE void embedding_backward_tokens(const T* dout,          // (n, E)
     for (int j = 0; j < AHEAD; j++) {
       const int i = start + j, id = key[i + 1];
       if (id < 0 || id >= V) return;  // past the end, or an id that was refused
-#pragma unroll
-      for (int c = 0; c < N; c++) sum[c] += to_float(values[j][c]);
+      add_words<T>(sum, values[j]);
       const bool run_ends = key[i + 2] != id;
       if (!run_ends && i + 1 < TILE) continue;
       if (key[0] == id) {

@@ -181,19 +181,31 @@ DEVICE void backward_row(const T* dout,      // (M, E)
     sum_weight[k] = sum_bias[k] = Pack<float, N>{};
     if (column < E) w[k] = load_words<N>(weight + column);
   }
-  for (i64 row = block_index(); row < M; row += blocks) {
-    Words<T, N> d[PARTS], value[PARTS], old[PARTS];
+  struct {
+    Words<T, N> dout[PARTS], x[PARTS], dx[PARTS];
+    float mean, rstd;
+  } next;
+  const auto fetch = [&](i64 row) {  // the statistics first: nvcc then keeps all loads together
+    if (row >= M) return;
+    next.mean = mean[row], next.rstd = rstd[row];
     const i64 at = row * E + thread_index() * N;
 #pragma unroll
     for (int k = 0; k < PARTS; k++) {
+      const int column = (k * ROW_THREADS + thread_index()) * N;
+      next.dout[k] = next.x[k] = next.dx[k] = Words<T, N>{};
+      if (column >= E) continue;
       const int further = k * ROW_THREADS * N;
-      d[k] = value[k] = old[k] = Words<T, N>{};
-      if (further + thread_index() * N >= E) continue;
-      d[k] = bit_cast<Words<T, N>>(load_once<N>(dout + at + further));
-      value[k] = bit_cast<Words<T, N>>(load_once<N>(x + at + further));
-      old[k] = bit_cast<Words<T, N>>(load_once<N>(dx + at + further));
+      next.dout[k] = bit_cast<Words<T, N>>(load_once<N>(dout + at + further));
+      next.x[k] = bit_cast<Words<T, N>>(load_once<N>(x + at + further));
+      next.dx[k] = bit_cast<Words<T, N>>(load_once<N>(dx + at + further));
     }
-    const float average = mean[row], scale = rstd[row];
+  };
+  for (i64 row = block_index(); row < M; row += blocks) {
+    fetch(row);
+    Words<T, N> d[PARTS], value[PARTS], old[PARTS];
+#pragma unroll
+    for (int k = 0; k < PARTS; k++) d[k] = next.dout[k], value[k] = next.x[k], old[k] = next.dx[k];
+    const float average = next.mean, scale = next.rstd;
     Pair sums{};
 #pragma unroll
     for (int k = 0; k < PARTS; k++) {
