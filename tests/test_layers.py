@@ -65,8 +65,9 @@ ORDER = {
         {"checkpoint_header"},
         {"checkpoint_stream"},
         {"checkpoint"},
+        {"saving"},
         {"distributed"},
-        {"saving", "train"},
+        {"train"},
         {"interop"},
     ],
 }

@@ -97,6 +97,13 @@ def test_gpt2_fits_in_what_pytorch_takes():
     assert sum(run_bytes(config, anew, 1024, Stub(0)).values()) < 6.5e9
 
 
+def test_a_running_average_takes_the_weights_once_more():
+    plain, averaged = (
+        run_bytes(GPTConfig(300), TrainConfig(ema=ema), 32, Stub(0)) for ema in (0.0, 0.9)
+    )
+    assert averaged == {**plain, "running average": plain["weights"]}
+
+
 def test_low_precision_takes_about_half(any_backend):
     config = GPTConfig(300, 64)
     full, low = (training_bytes(config, 8, dtype=dtype) for dtype in ("float32", "bf16"))

@@ -74,8 +74,8 @@ def training_bytes(
 
 
 def run_bytes(config: GPTConfig, training: TrainConfig, T: int, backend: Backend) -> dict[str, int]:
-    """`training_bytes` of a run on a backend."""
-    return training_bytes(
+    """`training_bytes` of a run on a backend, with the running average where it keeps one."""
+    needed = training_bytes(
         config,
         training.batch_size,
         T,
@@ -86,6 +86,9 @@ def run_bytes(config: GPTConfig, training: TrainConfig, T: int, backend: Backend
         dtype=training.dtype,
         checkpoint_activations=training.checkpoint_activations,
     )
+    if training.ema:
+        needed["running average"] = needed["gradients"]  # as many float32
+    return needed
 
 
 def available_bytes(backend: Backend) -> int:
