@@ -66,8 +66,8 @@ ORDER = {
         {"checkpoint_stream"},
         {"checkpoint"},
         {"saving"},
-        {"distributed"},
         {"train"},
+        {"distributed"},
         {"interop"},
     ],
 }
