@@ -158,6 +158,26 @@ def test_skipped_updates_are_told_counted_and_recorded(train, folder, monkeypatc
     assert f"[Skip 4] {SKIPPED}; 4 so far" in result.stdout
 
 
+def test_updates_skipped_after_the_last_report_are_told_at_the_end(
+    train, folder, losses, monkeypatch
+):
+    from hipgpt_kernels.backend import Control
+    from hipgpt_model.optim import AdamW
+
+    step = AdamW.step
+
+    def strict(self, *args):
+        self.control[Control.NORM_STEPS], self.control[Control.NORM_MEAN] = 50, 1e-9
+        return step(self, *args)
+
+    monkeypatch.setattr(AdamW, "step", strict)
+    losses(1.0, 2.0)
+    result = train("--skip-outliers", "2", "--eval-every", "1", "--patience", "1",
+                   "--log-every", "12")  # fmt: skip
+    assert f"[Skip 2] {SKIPPED}; 2 so far" in result.stdout
+    assert read_header(folder.newest_checkpoint()).metrics["outliers"] == 2
+
+
 def test_saves_are_told_with_their_speed(train):
     result = train("--ckpt-every", "6")
     saves = re.findall(r"\[Save (\d+)\] .* kB in .* MB/s\), beside training", result.stdout)

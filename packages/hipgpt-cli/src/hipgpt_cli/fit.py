@@ -135,7 +135,8 @@ class Fit:
             for report in trainer.run():
                 self._record(report)
                 progress.step(report)
-                self._tell_skipped(report, progress)
+                if report.norm is not None:
+                    self._tell_skipped(progress, report.overflows, report.outliers)
                 self._report_saved(saver, progress)
                 if self.interrupts.signal is not None:
                     break
@@ -147,6 +148,7 @@ class Fit:
                     self._save(saver)
                 if ended := self._best.exhausted(config.patience):
                     break
+            self._tell_skipped_at_the_end(progress)
             self._save(saver)
             saver.wait()
             self._report_saved(saver, progress)
@@ -199,26 +201,31 @@ class Fit:
             counts["loss_scale"] = report.loss_scale
         return counts
 
-    def _tell_skipped(self, report: StepReport, progress: TrainingProgress) -> None:
+    def _tell_skipped_at_the_end(self, progress: TrainingProgress) -> None:
+        """Tell of updates skipped since the last report that was read."""
+        from hipgpt_kernels.backend import Control
+
+        control = self.trainer.backend.to_numpy(self.trainer.optimizer.control)
+        self._tell_skipped(
+            progress, int(control[Control.OVERFLOWS]), int(control[Control.OUTLIERS])
+        )
+
+    def _tell_skipped(self, progress: TrainingProgress, overflows: int, outliers: int) -> None:
         """Say which updates were skipped since this was said last, before a resume too."""
-        if report.norm is None:
-            return
-        lost = report.overflows - int(self._figures.get("overflows", 0))
-        out = report.outliers - int(self._figures.get("outliers", 0))
+        lost = overflows - int(self._figures.get("overflows", 0))
+        out = outliers - int(self._figures.get("outliers", 0))
         reasons = []
         if lost:
-            scale = "" if report.loss_scale is None else f", loss scale now {report.loss_scale:g}"
-            reasons.append(f"{human.count(lost)} with a gradient that is not finite{scale}")
+            reasons.append(f"{human.count(lost)} with a gradient that is not finite")
         if out:
             factor = self.trainer.config.skip_outliers
             reasons.append(f"{human.count(out)} with a norm above {factor:g} times its mean")
         if reasons:
-            total = human.count(report.overflows + report.outliers)
+            total = human.count(overflows + outliers)
             progress.line(
-                f"[Skip {report.step}] Updates skipped: {' and '.join(reasons)}; {total} so far"
+                f"[Skip {self.trainer.step}] Updates skipped: {' and '.join(reasons)}; {total} so far"
             )
-            self._figures["overflows"] = float(report.overflows)
-            self._figures["outliers"] = float(report.outliers)
+            self._figures |= {"overflows": float(overflows), "outliers": float(outliers)}
 
     def _evaluate(self, progress: TrainingProgress, saver: BackgroundSaver) -> EvalReport:
         step = self.trainer.step
