@@ -222,9 +222,8 @@ class Fit:
             reasons.append(f"{human.count(out)} with a norm above {factor:g} times its mean")
         if reasons:
             total = human.count(overflows + outliers)
-            progress.line(
-                f"[Skip {self.trainer.step}] Updates skipped: {' and '.join(reasons)}; {total} so far"
-            )
+            skipped = f"{' and '.join(reasons)}; {total} so far"
+            progress.line(f"[Skip {self.trainer.step}] Updates skipped: {skipped}")
             self._figures |= {"overflows": float(overflows), "outliers": float(outliers)}
 
     def _evaluate(self, progress: TrainingProgress, saver: BackgroundSaver) -> EvalReport:
