@@ -33,7 +33,8 @@ NVIDIA_LINE = re.compile(r"^\s*/\*([0-9a-f]{4,})\*/\s+(.*?);")
 HEAD = """# Registers, LDS and occupancy
 
 What the compiled kernels take of each GPU. `scripts/kernel_table.py` wrote this page from the code
-objects ({compilers}); a test compiles them again and fails where one keeps registers in memory.
+objects ({compilers}); `--check` compiles them again
+and fails where one keeps registers in memory, and a test looks at those that have been built.
 
 A cell is **registers / LDS / waves / matrix**:
 
@@ -174,10 +175,10 @@ def compiled(architecture: str) -> dict[str, bytes]:
 def spilling(architecture: str, images: dict[str, bytes]) -> list[str]:
     """Sentences about the kernels that keep registers in memory."""
     return [
-        f"{architecture}: {name} keeps {one.scratch} bytes a lane in memory"
+        f"{architecture}: {name} keeps {one.in_memory} bytes a lane in memory"
         for image in images.values()
         for name, one in sorted(resources.read(image).items())
-        if one.scratch or one.spills
+        if one.in_memory
     ]
 
 
@@ -187,8 +188,8 @@ def cell(architecture: str, name: str, one: resources.Resources, loop: Loop | No
     words = [f"{one.registers}"]
     if one.scalar_spills:
         words[0] += f"+s{one.scalar_spills}"
-    if one.scratch:
-        words[0] += f" !{one.scratch}"
+    if one.in_memory:
+        words[0] += f" !{one.in_memory}"
     words += [f"{(one.lds + shared) / 1024:.3g}", f"{one.waves(architecture, shared):.3g}"]
     if loop is not None and loop.matrix:
         words.append(f"{100 * loop.matrix / loop.instructions:.0f}%")

@@ -224,14 +224,21 @@ DEVICE void cross_entropy(T* logits,           // (M, stride)
   }
 }
 
+// On sm_80 nvcc would spill to keep room for a second block of 1024 threads.
+#if HIPGPT_NVIDIA && defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+#define LOSS_KERNEL(threads) KERNEL_LIMIT(threads, 1, 1)
+#else
+#define LOSS_KERNEL(threads) KERNEL(threads)
+#endif
+
 #define INSTANTIATE(NAME, WAY, T)                                                                \
-  KERNEL(WAY<T>::BLOCK)                                                                          \
+  LOSS_KERNEL(WAY<T>::BLOCK)                                                                     \
   void cross_entropy_forward_##NAME(T* logits, const int* targets, float* losses,                \
                                     float* correct, int V, int stride, i64* errors) {            \
     cross_entropy<false, WAY>(logits, targets, losses, correct, V, stride, 0.0f, nullptr,        \
                               errors);                                                           \
   }                                                                                              \
-  KERNEL(WAY<T>::BLOCK)                                                                          \
+  LOSS_KERNEL(WAY<T>::BLOCK)                                                                     \
   void cross_entropy_forward_backward_##NAME(T* logits, const int* targets, float* losses,       \
                                              float* correct, int V, int stride, float scale,     \
                                              const float* loss_scale, i64* errors) {             \

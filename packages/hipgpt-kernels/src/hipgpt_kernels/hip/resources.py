@@ -50,6 +50,9 @@ UNITS = {
 }
 """LLVM's "AMDGPU usage" and its tables of register granules; RDNA's blocks run on two CUs, four
 SIMDs and 128 KB together. CUDA's programming guide, "compute capabilities"."""
+CALL_FRAME = 8
+"""Bytes of a lane that nvcc's code may keep in memory while it calls a routine (an exact division);
+its cubins do not tell them from spills."""
 NVIDIA_RESERVED = 1024
 """Bytes of shared memory that the driver takes of each block."""
 
@@ -64,11 +67,16 @@ class Resources(NamedTuple):
     lds: int
     """Bytes of a block that are known before the launch."""
     scratch: int
-    """Bytes of memory of a lane that should have been registers."""
+    """Bytes of memory of a lane."""
     spills: int
     """Vector registers that are kept there (AMD; NVIDIA's code only tells the bytes)."""
     scalar_spills: int
     """Scalar registers that are kept in lanes of vector registers (AMD)."""
+
+    @property
+    def in_memory(self) -> int:
+        """Bytes of a lane that should have been registers: 0 where the kernel does not spill."""
+        return self.scratch if self.scratch > CALL_FRAME or self.spills else 0
 
     def waves(self, architecture: str, shared: int = 0) -> float:
         """Waves that run at once on each SIMD, or each quarter of a multiprocessor.
