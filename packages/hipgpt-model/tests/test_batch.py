@@ -110,7 +110,7 @@ def test_logits_are_what_the_next_token_is_drawn_from(model):
 
 
 def test_not_finite_logits_are_refused(model):
-    weights = {name: model.backend.to_numpy(array) for name, array in model.parameters.items()}
+    weights = model.parameters.to_dict()
     weights["output.bias"][:] = np.nan
     model.parameters.load(weights)
     batch = BatchGenerator(model, slots=2)

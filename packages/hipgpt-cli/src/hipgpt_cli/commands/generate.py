@@ -22,8 +22,8 @@ from hipgpt_cli.several import Texts, read_prompts
 
 if TYPE_CHECKING:
     from hipgpt_cli.load import Trained
-    from hipgpt_kernels import Backend
     from hipgpt_cli.writing import Writer
+    from hipgpt_kernels import Backend
     from hipgpt_model.generate import SamplingConfig
     from hipgpt_tokenizer import Tokenizer
 

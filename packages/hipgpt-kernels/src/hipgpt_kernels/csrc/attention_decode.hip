@@ -10,7 +10,7 @@
 // chunk also writes them to the cache, so one launch does both. `position` may lie on the device, where a
 // captured graph finds it anew for each token; then the grid is cut for the whole cache, and chunks
 // after the position end at once.
-#include "overlap.h"
+#include "device.h"
 
 constexpr int THREADS = 128;
 constexpr int LANES = 8;                  // lanes that share a key
@@ -210,29 +210,6 @@ DEVICE void append(const T* k, const T* v, T* k_cache, T* v_cache, i64 k_b, i64 
     v_cache[to] = v[b * v_b + t * (i64)v_t + h * (i64)v_h + c];
 }
 
-// decode for rows that are each at a position of their own, −1 for one that takes no part. qkv (B, 3, H, D); out
-// (B, H, D). What lies in the cache from earlier tokens is on its way while the kernel before still runs.
-template <class T>
-DEVICE void decode_rows(const T* qkv, T* k_cache, T* v_cache, T* out, float* partial, const int* positions, int H,
-                        int S, int columns, float scale, int chunks, int chunk, int wide) {
-    const int id = block_index() / chunks, part = block_index() % chunks, b = id / H;
-    const i64 E = (i64)H * columns;
-    if (thread_index() == 0 && wide) {
-        // Only a hint: the positions have stood there since before the last kernel, or are old ones.
-        const int keys = minimum(maximum(positions[b], 0), S), begin = part * chunk;
-        const int bytes = (minimum(begin + chunk, keys) - begin) * columns * (int)sizeof(T);
-        if (bytes > 0) {
-            const i64 first = ((i64)id * S + begin) * columns;
-            fetch_ahead(k_cache + first, bytes);
-            fetch_ahead(v_cache + first, bytes);
-        }
-    }
-    await_previous();
-    let_next_start();
-    decode<T>(qkv, qkv + E, qkv + 2 * E, k_cache, v_cache, out, partial, 3 * E, 3 * E, 3 * E, E, columns, columns,
-              columns, columns, H, S, columns, positions[b], scale, chunks, chunk, wide);
-}
-
 #define INSTANCES(T, NAME)                                                                                  \
     KERNEL(THREADS)                                                                                         \
     void attention_decode_##NAME(const T* q, const T* k, const T* v, T* k_cache, T* v_cache, T* out,        \
@@ -255,19 +232,6 @@ DEVICE void decode_rows(const T* qkv, T* k_cache, T* v_cache, T* out, float* par
                                  int position) {                                                            \
         append<T>(k, v, k_cache, v_cache, k_b, v_b, k_t, k_h, v_t, v_h, count, rows, H, S, columns,         \
                   position_pointer ? *position_pointer : position);                                         \
-    }                                                                                                       \
-    KERNEL(THREADS)                                                                                         \
-    void attention_rows_##NAME(const T* qkv, T* k_cache, T* v_cache, T* out, float* partial,                \
-                               const int* positions, int H, int S, int columns, float scale, int chunks,    \
-                               int chunk, int wide) {                                                       \
-        decode_rows<T>(qkv, k_cache, v_cache, out, partial, positions, H, S, columns, scale, chunks, chunk, \
-                       wide);                                                                               \
-    }                                                                                                       \
-    KERNEL(THREADS)                                                                                         \
-    void attention_rows_combine_##NAME(const float* partial, T* out, const int* positions, int H,           \
-                                       int columns, int chunks, int chunk) {                                \
-        combine<T>(partial, out, (i64)H * columns, columns, H, columns, positions[block_index() / H],       \
-                   chunks, chunk);                                                                          \
     }
 
 INSTANCES(float, f32)

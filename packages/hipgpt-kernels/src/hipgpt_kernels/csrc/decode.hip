@@ -5,7 +5,8 @@ where x may come to be on the way: a LayerNorm of its rows, or attention put tog
 Reading the weights is all the work, so everything else hides behind it: a wave holds its weights in
 registers before it looks at x at all, and on NVIDIA it does so while the kernel before still runs
 (overlap.h). The odd thing: every block makes its own copy of x in LDS, normalised anew; that costs
-less than a kernel of its own between two products.
+less than a kernel of its own between two products. And loops stay rolled up where they can: these
+kernels run for microseconds, and an instruction that runs once has to be fetched first.
 */
 
 #include "errors.h"
@@ -15,6 +16,7 @@ less than a kernel of its own between two products.
 constexpr int THREADS = 128;  // hip/ops/decode.py knows it
 constexpr int WAVES = THREADS / WAVE;
 constexpr int SWIGLU = 4;  // after linear_activation.h's
+constexpr int RECORD_TAIL = 4;  // numbers after the D of a chunk, see decode_attention.hip
 
 // Where x comes from.
 enum Source { PLAIN, NORM, CHUNKS };
@@ -34,7 +36,7 @@ struct Product {
   T* out;                // (M, N)
   const T* norm_weight;  // (K,), NORM only
   const T* norm_bias;    // (K,)
-  const float* partial;  // CHUNKS: (M, H, chunks, 2 + D), see attention_decode.hip
+  const float* partial;  // CHUNKS: (M, H, chunks, D + 4), see decode_attention.hip
   const int* positions;  // CHUNKS: (M,)
   int M, N, K, activation;
   float epsilon;
@@ -42,30 +44,34 @@ struct Product {
   int H, chunks, chunk;
 };
 
-// rows (M, K) in LDS: LayerNorm of x, a wave a row. gains and offsets are in LDS already.
+// rows (M, K) in LDS: LayerNorm of x. gains and offsets are in LDS already.
 template <typename T>
 DEVICE void normalise(const Product<T>& p, T* rows, const T* gains, const T* offsets) {
   constexpr int W = PACK<T>;
-  for (int m = wave_index(); m < p.M; m += WAVES) {
+  const float inverse = 1.0f / static_cast<float>(p.K);
+#pragma unroll 1
+  for (int m = 0; m < p.M; m++) {
     const T* source = p.x + m * p.K;
-    T* row = rows + m * p.K;  // a lane reads back what it has written itself: no barrier
+    T* row = rows + m * p.K;  // a thread reads back what it has written itself: no barrier
     float total = 0.0f;
-#pragma unroll 4
-    for (int k = lane() * W; k < p.K; k += WAVE * W) {
+#pragma unroll 1
+    for (int k = thread_index() * W; k < p.K; k += THREADS * W) {
       const auto pack = load<W>(source + k);
       store(row + k, pack);
 #pragma unroll
       for (int e = 0; e < W; e++) total += to_float(pack[e]);
     }
-    const float mean = wave_sum(total) / static_cast<float>(p.K);
+    const float mean = block_sum<THREADS>(total) * inverse;
     float squares = 0.0f;
-    for (int k = lane() * W; k < p.K; k += WAVE * W) {
+#pragma unroll 1
+    for (int k = thread_index() * W; k < p.K; k += THREADS * W) {
       const auto values = to_float(load<W>(row + k));
 #pragma unroll
       for (int e = 0; e < W; e++) squares += (values[e] - mean) * (values[e] - mean);
     }
-    const float scale = 1.0f / sqrtf(wave_sum(squares) / static_cast<float>(p.K) + p.epsilon);
-    for (int k = lane() * W; k < p.K; k += WAVE * W) {
+    const float scale = 1.0f / sqrtf(block_sum<THREADS>(squares) * inverse + p.epsilon);
+#pragma unroll 1
+    for (int k = thread_index() * W; k < p.K; k += THREADS * W) {
       auto values = to_float(load<W>(row + k));
       const auto gain = to_float(load<W>(gains + k)), offset = to_float(load<W>(offsets + k));
 #pragma unroll
@@ -75,52 +81,52 @@ DEVICE void normalise(const Product<T>& p, T* rows, const T* gains, const T* off
   }
 }
 
-// rows (M, K) in LDS: attention from its chunks. shares (M, H, chunks) in LDS: what each counts.
+// rows (M, K) in LDS: attention from its chunks, W columns a thread; W divides D.
 template <typename T>
-DEVICE void put_together(const Product<T>& p, T* rows, float* shares) {
-  const int D = p.K / p.H, record = 2 + D;
-  for (int pair = thread_index(); pair < p.M * p.H; pair += THREADS) {
-    const int parts = minimum(ceil_div(p.positions[pair / p.H] + 1, p.chunk), p.chunks);
-    const float* mine = p.partial + static_cast<i64>(pair) * p.chunks * record;
-    float* share = shares + pair * p.chunks;
-    if (parts <= 1) continue;
-    float most = mine[0];
-#pragma unroll 4
-    for (int n = 1; n < parts; n++) most = fmaxf(most, mine[n * record]);
-    float total = 0.0f;
-#pragma unroll 4
-    for (int n = 0; n < parts; n++) {
-      const float scale = fast_exp2(mine[n * record] - most);
-      total += mine[n * record + 1] * scale;
-      share[n] = scale;
-    }
-    for (int n = 0; n < parts; n++) share[n] /= total;
-  }
-  local_barrier();
-#pragma unroll 2
-  for (int i = thread_index(); i < p.M * p.K; i += THREADS) {
-    const int m = i / p.K, column = i % p.K, pair = m * p.H + column / D;
-    const int parts = minimum(ceil_div(p.positions[m] + 1, p.chunk), p.chunks);
+DEVICE void put_together(const Product<T>& p, T* rows) {
+  constexpr int W = PACK<T>;
+  const int D = p.K / p.H, record = D + RECORD_TAIL;
+#pragma unroll 1
+  for (int i = thread_index() * W; i < p.M * p.K; i += THREADS * W) {
+    const int pair = i / D, parts = minimum(ceil_div(p.positions[i / p.K] + 1, p.chunk), p.chunks);
     if (parts <= 1) {
-      rows[i] = p.x[i];
+      store(rows + i, load<W>(p.x + i));
       continue;
     }
-    const float* mine = p.partial + static_cast<i64>(pair) * p.chunks * record + 2 + column % D;
-    float sum = 0.0f;
+    const float* part = p.partial + static_cast<i64>(pair) * p.chunks * record;
+    const int column = i - pair * D;
+    float most = part[D], total = 0.0f;
 #pragma unroll 4
-    for (int n = 0; n < parts; n++) sum = fmaf(mine[n * record], shares[pair * p.chunks + n], sum);
-    rows[i] = from_float<T>(sum);
+    for (int n = 1; n < parts; n++) most = fmaxf(most, part[n * record + D]);
+    Pack<float, W> sum = {};
+#pragma unroll 4
+    for (int n = 0; n < parts; n++) {
+      const float share = fast_exp2(part[D] - most);
+      total = fmaf(part[D + 1], share, total);
+#pragma unroll
+      for (int e = 0; e < W; e += 4) {
+        const auto piece = load<4>(part + column + e);
+#pragma unroll
+        for (int c = 0; c < 4; c++) sum[e + c] = fmaf(piece[c], share, sum[e + c]);
+      }
+      part += record;
+    }
+#pragma unroll
+    for (int e = 0; e < W; e++) sum[e] /= total;
+    store(rows + i, from_float<T>(sum));
   }
 }
 
 // A wave makes the results of R rows of the matrix at a time (SwiGLU: R / 2 pairs) for M <= ROWS rows
-// of x, and goes on to the next that no other wave takes.
-template <int ROWS, int R, int SPAN, Source SOURCE, typename T>
+// of x. With LOOP it goes on to the next that no other wave takes, and the matrix may be wider than
+// what a wave holds.
+template <int ROWS, int R, int SPAN, Source SOURCE, bool LOOP, typename T>
 DEVICE void product(const Product<T>& p) {
   constexpr int W = PACK<T>;
   constexpr int WIDTH = SPAN * WAVE * W;  // columns of the matrix held at a time
   static_assert(ROWS * R <= WAVE, "a lane for every result");
   DYNAMIC_SHARED(memory);
+  let_next_start();
   T* rows = reinterpret_cast<T*>(memory);  // (ROWS, K), then what the source needs
   const bool gated = p.activation == SWIGLU;
   const int each = gated && R > 1 ? R / 2 : R;
@@ -163,21 +169,19 @@ DEVICE void product(const Product<T>& p) {
   if constexpr (SOURCE == NORM) {
     T* gains = rows + ROWS * p.K;
     T* offsets = gains + p.K;
-    for (int k = thread_index() * W; k < p.K; k += THREADS * W) {
+#pragma unroll 1
+    for (int k = thread_index() * W; k < p.K; k += THREADS * W) {  // read back by this thread
       store(gains + k, load<W>(p.norm_weight + k));
       store(offsets + k, load<W>(p.norm_bias + k));
     }
-    barrier();
     await_previous();
-    let_next_start();
     normalise(p, rows, gains, offsets);
   } else {
     await_previous();
-    let_next_start();
     if constexpr (SOURCE == CHUNKS) {
-      put_together(p, rows, reinterpret_cast<float*>(rows + ROWS * p.K));
+      put_together(p, rows);
     } else {
-#pragma unroll 4
+#pragma unroll 2
       for (int i = thread_index() * W; i < p.M * p.K; i += THREADS * W)
         store(rows + i, load<W>(p.x + i));
     }
@@ -191,15 +195,16 @@ DEVICE void product(const Product<T>& p) {
   local_barrier();
 
   float sums[ROWS][R] = {};
+#pragma unroll 1
   while (group < groups) {
     int next = group, from = start + WIDTH;
-    if (from >= p.K) {
+    if (!LOOP || from >= p.K) {
       next = group + p.waves;
       from = 0;
     }
-    Held ahead = {};
+    Held ahead;
     float next_bias = 0.0f, next_residual = 0.0f;
-    if (next < groups) {
+    if (LOOP && next < groups) {
       fetch(ahead, next, from);
       next_bias = fetch_bias(next);
       next_residual = fetch_residual(next);
@@ -241,6 +246,7 @@ DEVICE void product(const Product<T>& p) {
       const bool mine = own_row < p.M && own_row < ROWS && output < p.N && !(gated && own % 2 == 1);
       if (mine) p.out[own_row * p.N + output] = from_float<T>(value + residual);
     }
+    if constexpr (!LOOP) break;
 #pragma unroll
     for (int r = 0; r < R; r++)
 #pragma unroll
@@ -266,24 +272,27 @@ DEVICE void embed(const int* tokens, const int* positions, const T* token_table,
     out[static_cast<i64>(b) * E + e] = from_float<T>(to_float(row[e]) + to_float(place[e]));
 }
 
-// Many blocks of the narrow kernels fit a multiprocessor, so that the next kernel's find room.
-#define VARIANT(ROWS, R, SPAN, SOURCE, NAME, T, suffix)                                          \
+// Many blocks of the short kernels fit a multiprocessor, so that the next kernel's find room.
+#define VARIANT(ROWS, R, SPAN, SOURCE, LOOP, NAME, T, suffix)                                    \
   KERNEL_LIMIT(THREADS, 2, 3)                                                                    \
   void decode_##NAME##_##ROWS##_##suffix(                                                        \
       const T* x, const T* weight, const T* bias, const T* residual, T* out,                     \
       const T* norm_weight, const T* norm_bias, const float* partial, const int* positions,      \
       int M, int N, int K, int activation, float epsilon, int waves, int H, int chunks,          \
       int chunk) {                                                                               \
-    product<ROWS, R, SPAN, SOURCE, T>(Product<T>{x, weight, bias, residual, out, norm_weight,    \
-                                                 norm_bias, partial, positions, M, N, K,         \
-                                                 activation, epsilon, waves, H, chunks, chunk}); \
+    product<ROWS, R, SPAN, SOURCE, LOOP, T>(                                                     \
+        Product<T>{x, weight, bias, residual, out, norm_weight, norm_bias, partial, positions,   \
+                   M, N, K, activation, epsilon, waves, H, chunks, chunk});                      \
   }
 
-#define VARIANTS(ROWS, R, T, suffix)                                \
-  VARIANT(ROWS, R, SHORT_SPAN, NORM, norm, T, suffix)               \
-  VARIANT(ROWS, R, SHORT_SPAN, PLAIN, plain, T, suffix)             \
-  VARIANT(ROWS, 1, LONG_SPAN, PLAIN, deep, T, suffix)               \
-  VARIANT(ROWS, 1, SHORT_SPAN, CHUNKS, chunks, T, suffix)
+#define VARIANTS(ROWS, LOOP_R, T, suffix)                               \
+  VARIANT(ROWS, 2, SHORT_SPAN, NORM, false, norm, T, suffix)            \
+  VARIANT(ROWS, LOOP_R, SHORT_SPAN, NORM, true, norm_loop, T, suffix)   \
+  VARIANT(ROWS, LOOP_R, SHORT_SPAN, PLAIN, true, plain_loop, T, suffix) \
+  VARIANT(ROWS, 1, LONG_SPAN, PLAIN, false, deep, T, suffix)            \
+  VARIANT(ROWS, 1, LONG_SPAN, PLAIN, true, deep_loop, T, suffix)        \
+  VARIANT(ROWS, 1, SHORT_SPAN, CHUNKS, false, chunks, T, suffix)        \
+  VARIANT(ROWS, 1, SHORT_SPAN, CHUNKS, true, chunks_loop, T, suffix)
 
 #define INSTANTIATE(T, suffix)                                                                   \
   VARIANTS(1, 4, T, suffix)                                                                      \

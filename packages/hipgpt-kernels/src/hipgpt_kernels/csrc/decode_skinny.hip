@@ -18,6 +18,7 @@ constexpr int THREADS = WAVES * WAVE;
 constexpr int STEP = 32;   // of the depth: what a wave takes of both operands at a time
 constexpr int SWIGLU = 4;  // after linear_activation.h's
 constexpr int ROW_THREADS = 256;
+constexpr int PITCH = 20;  // floats of a row of 16 in LDS: lanes that write at once meet other banks
 
 // 16 rows of a matrix in memory; those past its end are the last one again.
 template <typename T>
@@ -29,22 +30,25 @@ struct MatrixRows {
   }
 };
 
-// STEP columns of 16 rows in registers, as left or as right operands of the matrix cores.
+// STEP columns of 16 rows in registers, as left or as right operands of the matrix cores; `Place` is
+// where a lane finds its part of them.
 template <typename T, bool SYNC>
 struct Strips {
   using U = Mma<T>;
   static constexpr int PARTS = STEP / U::DEPTH;
+  using Place = MatrixRows<T>;
   struct Left {
     typename U::A part[PARTS];
   };
   struct Right {
     typename U::B part[PARTS];
   };
-  DEVICE void fetch(Left& strip, const MatrixRows<T>& rows, int k) {
+  DEVICE Place place(const MatrixRows<T>& rows) { return rows; }
+  DEVICE void fetch(Left& strip, const Place& rows, int k) {
 #pragma unroll
     for (int i = 0; i < PARTS; i++) U::load_a(strip.part[i], rows, 0, k + i * U::DEPTH);
   }
-  DEVICE void fetch(Right& strip, const MatrixRows<T>& rows, int k) {
+  DEVICE void fetch(Right& strip, const Place& rows, int k) {
 #pragma unroll
     for (int i = 0; i < PARTS; i++) U::load_b(strip.part[i], rows, 0, k + i * U::DEPTH);
   }
@@ -61,21 +65,27 @@ struct Strips {
 template <typename T>
 struct Strips<T, true> {
   using U = Mma<T>;
+  struct Place {
+    const T* low;   // row l / 4
+    int distance;   // elements from there to row l / 4 + 8
+  };
   struct Left {
-    Pack<u32, 4> low, high;  // rows l / 4 and l / 4 + 8
+    Pack<u32, 4> low, high;
   };
   struct Right {
     Pack<u32, 4> low, high;
   };
-  DEVICE void fetch(Left& strip, const MatrixRows<T>& rows, int k) {
-    k += 8 * (lane() % 4);
-    strip.low = load<4>(reinterpret_cast<const u32*>(rows.at(lane() / 4, k)));
-    strip.high = load<4>(reinterpret_cast<const u32*>(rows.at(lane() / 4 + 8, k)));
+  DEVICE Place place(const MatrixRows<T>& rows) {
+    const T* low = rows.at(lane() / 4, 8 * (lane() % 4));
+    return {low, static_cast<int>(rows.at(lane() / 4 + 8, 8 * (lane() % 4)) - low)};
   }
-  DEVICE void fetch(Right& strip, const MatrixRows<T>& rows, int k) {
-    k += 8 * (lane() % 4);
-    strip.low = load_once<4>(reinterpret_cast<const u32*>(rows.at(lane() / 4, k)));
-    strip.high = load_once<4>(reinterpret_cast<const u32*>(rows.at(lane() / 4 + 8, k)));
+  DEVICE void fetch(Left& strip, const Place& place, int k) {
+    strip.low = load<4>(reinterpret_cast<const u32*>(place.low + k));
+    strip.high = load<4>(reinterpret_cast<const u32*>(place.low + k + place.distance));
+  }
+  DEVICE void fetch(Right& strip, const Place& place, int k) {
+    strip.low = load_once<4>(reinterpret_cast<const u32*>(place.low + k));
+    strip.high = load_once<4>(reinterpret_cast<const u32*>(place.low + k + place.distance));
   }
   DEVICE void mma(typename U::Acc& acc, const Left& left, const Right& right) {
 #pragma unroll
@@ -100,16 +110,17 @@ DEVICE void skinny(const T* x,       // (M, K)
   using U = Mma<T>;
   using S = Strips<T, U::MATRIX && HIPGPT_NVIDIA>;
   constexpr int WK = WAVES / WN;
-  constexpr int TILE = MT * 256;
+  constexpr int TILE = MT * 16 * PITCH;
   constexpr int AHEAD = MT == 4 ? 2 : 3;  // steps of the weights under way
   SHARED float sums[WAVES][TILE];
+  let_next_start();
   const bool gated = WN > 1 && activation == SWIGLU;
   const int columns = gated ? 8 * WN : 16 * WN;  // of out
   const int tile = block_index(), split = block_index_y();
   const int wn = wave_index() % WN, wk = wave_index() / WN;
   const int half = gated ? wn % 2 * N : 0;
-  const MatrixRows<T> matrix = {
-      weight, half + tile * columns + 16 * (gated ? wn / 2 : wn), half + N - 1, K};
+  const auto matrix = S::place(MatrixRows<T>{
+      weight, half + tile * columns + 16 * (gated ? wn / 2 : wn), half + N - 1, K});
   const int steps = K / STEP, stride = splits * WK;
   int step = split * WK + wk;
 
@@ -127,17 +138,19 @@ DEVICE void skinny(const T* x,       // (M, K)
   }
 
   await_previous();
-  let_next_start();
   typename U::Acc acc[MT];
 #pragma unroll
   for (int m = 0; m < MT; m++) clear(acc[m]);
   typename S::Left left[MT];
+  typename S::Place places[MT];
+#pragma unroll
+  for (int m = 0; m < MT; m++) places[m] = S::place(MatrixRows<T>{x, 16 * m, M - 1, K});
   const auto fetch_left = [&](int at) {
 #pragma unroll
-    for (int m = 0; m < MT; m++)
-      S::fetch(left[m], MatrixRows<T>{x, 16 * m, M - 1, K}, minimum(at, steps - 1) * STEP);
+    for (int m = 0; m < MT; m++) S::fetch(left[m], places[m], minimum(at, steps - 1) * STEP);
   };
   fetch_left(step);
+#pragma unroll 1
   while (step < steps) {
 #pragma unroll
     for (int a = 0; a < AHEAD; a++) {
@@ -158,15 +171,16 @@ DEVICE void skinny(const T* x,       // (M, K)
   for (int m = 0; m < MT; m++)
 #pragma unroll
     for (int r = 0; r < U::ACCS; r++)
-      sums[wave_index()][(16 * m + U::row(r)) * 16 + U::column(r)] = acc[m].v[r];
+      sums[wave_index()][(16 * m + U::row(r)) * PITCH + U::column(r)] = acc[m].v[r];
   local_barrier();
 
   const auto sum_of = [&](int row, int strip) {  // over the waves that share its depth, in order
     float sum = 0.0f;
 #pragma unroll
-    for (int n = 0; n < WK; n++) sum += sums[n * WN + strip][row * 16 + own % 16];
+    for (int n = 0; n < WK; n++) sum += sums[n * WN + strip][row * PITCH + own % 16];
     return sum;
   };
+#pragma unroll 1
   for (int row = thread_index() / columns; row < 16 * MT; row += THREADS / columns) {
     float value = sum_of(row, gated ? own / 16 * 2 + 1 : own / 16);
     float gate = gated ? sum_of(row, own / 16 * 2) : 0.0f;
@@ -196,35 +210,52 @@ DEVICE void finish(const float* partial,  // (splits, M, E) or null
                    const T* offsets,      // (E,)
                    T* norm,               // (M, E), may be x
                    int M, int E, int splits, float epsilon) {
+  constexpr int W = 4;
   DYNAMIC_SHARED(memory);
-  float* row = reinterpret_cast<float*>(memory);  // (E,)
+  float* row = reinterpret_cast<float*>(memory);  // (E,): a thread reads what it has written itself
+  let_next_start();
   const i64 start = static_cast<i64>(block_index()) * E;
   await_previous();
-  let_next_start();
   float total = 0.0f;
-#pragma unroll 4
-  for (int e = thread_index(); e < E; e += ROW_THREADS) {
-    float value = to_float(x[start + e]);
+#pragma unroll 1
+  for (int e = thread_index() * W; e < E; e += ROW_THREADS * W) {
+    auto values = to_float(load<W>(x + start + e));
     if (partial != nullptr) {
-      float sum = to_float(bias[e]);
-#pragma unroll 4
-      for (int s = 0; s < splits; s++) sum += partial[static_cast<i64>(s) * M * E + start + e];
-      const T rounded = from_float<T>(value + sum);
-      x[start + e] = rounded;
-      value = to_float(rounded);
+      auto sum = to_float(load<W>(bias + e));
+#pragma unroll 2
+      for (int s = 0; s < splits; s++) {
+        const auto piece = load<W>(partial + static_cast<i64>(s) * M * E + start + e);
+#pragma unroll
+        for (int i = 0; i < W; i++) sum[i] += piece[i];
+      }
+#pragma unroll
+      for (int i = 0; i < W; i++) values[i] += sum[i];
+      const auto rounded = from_float<T>(values);
+      store(x + start + e, rounded);
+      values = to_float(rounded);
     }
-    row[e] = value;  // read by this thread alone
-    total += value;
+    store(row + e, values);
+#pragma unroll
+    for (int i = 0; i < W; i++) total += values[i];
   }
   if (gains == nullptr) return;
   const float mean = block_sum<ROW_THREADS>(total) / static_cast<float>(E);
   float squares = 0.0f;
-  for (int e = thread_index(); e < E; e += ROW_THREADS) squares += (row[e] - mean) * (row[e] - mean);
+#pragma unroll 1
+  for (int e = thread_index() * W; e < E; e += ROW_THREADS * W) {
+    const auto values = load<W>(row + e);
+#pragma unroll
+    for (int i = 0; i < W; i++) squares += (values[i] - mean) * (values[i] - mean);
+  }
   const float scale =
       1.0f / sqrtf(block_sum<ROW_THREADS>(squares) / static_cast<float>(E) + epsilon);
-  for (int e = thread_index(); e < E; e += ROW_THREADS) {
-    const float value = (row[e] - mean) * scale * to_float(gains[e]) + to_float(offsets[e]);
-    norm[start + e] = from_float<T>(value);
+#pragma unroll 1
+  for (int e = thread_index() * W; e < E; e += ROW_THREADS * W) {
+    auto values = load<W>(row + e);
+    const auto gain = to_float(load<W>(gains + e)), offset = to_float(load<W>(offsets + e));
+#pragma unroll
+    for (int i = 0; i < W; i++) values[i] = (values[i] - mean) * scale * gain[i] + offset[i];
+    store(norm + start + e, from_float<T>(values));
   }
 }
 

@@ -3,10 +3,11 @@ Kernels that begin before their predecessor has ended, so that what they read of
 (weights) is under way when its results arrive.
 
 On NVIDIA (sm_90 and later) a kernel launched with `overlapped` may start once all blocks of the one
-before it have said `let_next_start`; what earlier kernels of the stream have written may be read
-after `await_previous` alone. On AMD a kernel starts when the one before it has ended, and all of this
-is nothing. The odd thing: every kernel that is launched so must call await_previous, also one that
-needs nothing of its predecessor: the next one relies on it for all that came before.
+before it have said `let_next_start`, or ended; what earlier kernels of the stream have written may be
+read, and what they read be written, after `await_previous` alone. On AMD a kernel starts when the one
+before it has ended, and all of this is nothing. The odd thing: every kernel that is launched so must
+call await_previous, also one that needs nothing of its predecessor: that it has ended is how the next
+one knows that all before it have.
 */
 
 #pragma once
@@ -26,11 +27,20 @@ DEVICE void await_previous() {
 #endif
 }
 
-// This block does not mind if the next kernel's blocks move in beside it. Call it after
-// await_previous, so that whoever starts can rely on everything before this kernel.
+// This block does not mind if the next kernel's blocks move in beside it. The sooner the better: several
+// kernels then wait in line, each with its weights at hand.
 DEVICE void let_next_start() {
 #if HIPGPT_OVERLAP
   asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+// A number that an earlier kernel may just be writing: good as a hint, and no cache keeps it.
+DEVICE int peek(const int* source) {
+#if HIPGPT_OVERLAP
+  return __ldcg(source);
+#else
+  return *source;
 #endif
 }
 

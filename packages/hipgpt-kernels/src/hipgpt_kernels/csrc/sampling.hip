@@ -61,24 +61,34 @@ struct Scratch {
   double wave_sums[WAVES];
 };
 
-constexpr int AHEAD = 16;  // logits that a thread loads before it looks at the first
+constexpr int AHEAD = 4;  // packs of logits that a thread loads before it looks at the first
 
-// f(id, logit) for the ids start + own, start + own + stride, … below stop.
+// f(id, logit) for every id from start to stop, each for one of the threads that call with own = 0 …
+// stride − 1. A row may begin anywhere, so the packs begin where memory lets them.
 template <typename T, typename F>
 DEVICE void walk(const T* logits, int start, int stop, int own, int stride, F f) {
-  for (int first = start + own; first < stop; first += AHEAD * stride) {
-    float x[AHEAD];
+  constexpr int N = PACK<T>;
+  const int past = static_cast<int>(reinterpret_cast<u64>(logits + start) / sizeof(T)) & (N - 1);
+  const int first = minimum(stop, start + (N - past) % N);  // where the first pack begins
+  for (int id = start + own; id < first; id += stride) f(id, to_float(logits[id]));
+  const int packs = (stop - first) / N;
+  for (int pack = own; pack < packs; pack += AHEAD * stride) {
+    Pack<T, N> x[AHEAD];
 #pragma unroll
     for (int i = 0; i < AHEAD; i++) {
-      const int id = first + i * stride;
-      x[i] = id < stop ? to_float(logits[id]) : 0.0f;
+      const int at = minimum(pack + i * stride, packs - 1);
+      x[i] = load<N>(logits + first + at * N);
     }
+    // Rolled up: f stands here eight times and not 32, and instructions must be fetched, too.
+#pragma unroll 1
+    for (int at = pack; at < minimum(packs, pack + AHEAD * stride); at += stride) {
 #pragma unroll
-    for (int i = 0; i < AHEAD; i++) {
-      const int id = first + i * stride;
-      if (id < stop) f(id, x[i]);
+      for (int e = 0; e < N; e++) f(first + at * N + e, to_float(x[0][e]));
+#pragma unroll
+      for (int i = 1; i < AHEAD; i++) x[i - 1] = x[i];
     }
   }
+  for (int id = first + packs * N + own; id < stop; id += stride) f(id, to_float(logits[id]));
 }
 
 // First pass: put the penalty on the seen ids, in place; find the extremes and the likeliest id.
@@ -88,19 +98,27 @@ DEVICE Row<T> prepare(T* logits, const u8* seen, int V, float penalty, float slo
                       int& likeliest) {
   float most = -INFINITE, lowest = INFINITE;
   int first = NOWHERE, bad = 0;
-  walk(logits, 0, V, thread_index(), THREADS, [&](int id, float x) {
+  const auto look = [&](int id, float x) {
     if (x != x || x == INFINITE) bad = 1;
-    if (seen != nullptr && (seen[id] & 1) != 0) {
-      const T penalised = from_float<T>(x > 0.0f ? x / penalty : x * penalty);
-      logits[id] = penalised;
-      x = to_float(penalised);
-    }
     if (x > most) {
       most = x;
       first = id;
     }
     lowest = fminf(lowest, x);
-  });
+  };
+  if (seen == nullptr) {
+    walk(logits, 0, V, thread_index(), THREADS, look);
+  } else {
+    for (int id = thread_index(); id < V; id += THREADS) {
+      float x = to_float(logits[id]);
+      if ((seen[id] & 1) != 0) {
+        const T penalised = from_float<T>(x > 0.0f ? x / penalty : x * penalty);
+        logits[id] = penalised;
+        x = to_float(penalised);
+      }
+      look(id, x);
+    }
+  }
   if (seen != nullptr) barrier();  // other threads will read what this one has penalised
   const float block_most = block_max<THREADS>(most);
   lowest = block_min<THREADS>(lowest);
@@ -312,8 +330,8 @@ DEVICE void sample_rows(T* logits,           // (B, V)
                         T* x,                // (B, E)
                         int V, int S, int E, int B) {
   SHARED Scratch scratch;
-  await_previous();
   let_next_start();
+  await_previous();
   const i64 b = block_index();
   const Slot slot = slots[b];
   marks += b * V;

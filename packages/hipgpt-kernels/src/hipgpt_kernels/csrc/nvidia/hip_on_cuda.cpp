@@ -59,6 +59,7 @@ enum Attribute {
 };
 constexpr int FUNCTION_SHARED_SIZE = 1;
 constexpr int FUNCTION_MAX_DYNAMIC_SHARED_SIZE = 8;
+constexpr int FUNCTION_PREFERRED_CARVEOUT = 9;
 constexpr void* CUDA_END = nullptr;  // CU_LAUNCH_PARAM_END; the two markers before it are HIP's
 
 constexpr int MAX_DEVICES = 64;
@@ -127,6 +128,7 @@ struct LaunchConfig {
   unsigned count;
 };
 constexpr int PROGRAMMATIC_STREAM_SERIALIZATION = 6;
+constexpr int OVERLAPPED_CARVEOUT = 50;  // percent of the cache that are shared memory
 int (*cuLaunchKernelEx)(const LaunchConfig*, void*, void**, void**) = nullptr;
 
 std::once_flag started;
@@ -472,6 +474,8 @@ EXPORT hipError_t hipgptLaunchOverlapped(void* function, unsigned grid_x, unsign
   }
   void* words[5];
   if (!as_cuda(extra, words)) return hipErrorInvalidValue;
+  // Kernels share a multiprocessor only if they agree on how it divides its cache.
+  cuFuncSetAttribute(function, FUNCTION_PREFERRED_CARVEOUT, OVERLAPPED_CARVEOUT);
   LaunchAttribute attribute = {};
   attribute.id = PROGRAMMATIC_STREAM_SERIALIZATION;
   attribute.allowed = 1;

@@ -18,8 +18,7 @@ from hipgpt_kernels.decoder import check_decode
 from hipgpt_kernels.hip.dtypes import suffix as suffix_of
 from hipgpt_kernels.hip.kernel import FLOAT, INT, POINTER, Kernel
 from hipgpt_kernels.hip.ops import layernorm, linear
-from hipgpt_kernels.hip.ops.attention import SIZES, is_wide
-from hipgpt_kernels.hip.ops.attention import THREADS as ATTENTION_THREADS
+from hipgpt_kernels.hip.ops.attention import is_wide
 from hipgpt_kernels.hip.ops.errors import error_record
 
 if TYPE_CHECKING:
@@ -31,8 +30,10 @@ if TYPE_CHECKING:
 
 THREADS = 128
 """THREADS of decode.hip."""
-SHORT_RESULTS, DEEP_RESULTS = {1: 4, 2: 4, 4: 2}, 1
-"""Rows of the matrix that a wave takes at a time, by the rows of x; see VARIANTS there."""
+SHORT_RESULTS, LOOP_RESULTS = 2, {1: 4, 2: 4, 4: 2}
+"""Rows of the matrix that a wave takes at a time, in the loops by the rows of x; see VARIANTS."""
+SHORT_BYTES, LONG_BYTES = 2048, 6144
+"""Of a row of the matrix that a wave holds: SHORT_SPAN and LONG_SPAN packs a lane."""
 MOST_VECTOR_ROWS = 4
 SHARED_LIMIT = 48 << 10
 """Bytes of LDS that a block of decode.hip may take: what every GPU gives."""
@@ -43,18 +44,28 @@ FINISH_THREADS = 256
 NUMBERS = {None: 0, "gelu": 1, "relu": 2, "gelu_erf": 3, "swiglu": 4}
 """Activations, as decode.hip and decode_skinny.hip call them."""
 SMALLEST_CHUNK, LARGEST_CHUNK = 128, 1024
-"""Keys of a chunk of attention; the largest is CHUNK of attention_decode.hip."""
+"""Keys of a chunk of attention."""
 
 PRODUCT_TYPES = (*[POINTER] * 9, *[INT] * 4, FLOAT, *[INT] * 4)
 NORM = Kernel("decode", "decode_norm", *PRODUCT_TYPES)
-PLAIN = Kernel("decode", "decode_plain", *PRODUCT_TYPES)
 DEEP = Kernel("decode", "decode_deep", *PRODUCT_TYPES)
 CHUNKS = Kernel("decode", "decode_chunks", *PRODUCT_TYPES)
+NORM_LOOP = Kernel("decode", "decode_norm_loop", *PRODUCT_TYPES)
+PLAIN_LOOP = Kernel("decode", "decode_plain_loop", *PRODUCT_TYPES)
+DEEP_LOOP = Kernel("decode", "decode_deep_loop", *PRODUCT_TYPES)
+CHUNKS_LOOP = Kernel("decode", "decode_chunks_loop", *PRODUCT_TYPES)
+LOOPS = {NORM: NORM_LOOP, DEEP: DEEP_LOOP, CHUNKS: CHUNKS_LOOP, PLAIN_LOOP: PLAIN_LOOP}
+"""For matrices that are too wide, or have too many rows, to be held in registers at once."""
 EMBED = Kernel("decode", "decode_embed", *[POINTER] * 5, *[INT] * 3, POINTER)
 SKINNY = Kernel("decode_skinny", "decode_skinny", *[POINTER] * 5, *[INT] * 5)
 FINISH = Kernel("decode_skinny", "decode_finish", *[POINTER] * 6, *[INT] * 3, FLOAT)
-ROWS = Kernel("attention_decode", "attention_rows", *[POINTER] * 6, *[INT] * 3, FLOAT, *[INT] * 3)
-COMBINE = Kernel("attention_decode", "attention_rows_combine", *[POINTER] * 3, *[INT] * 4)
+ATTEND = Kernel("decode_attention", "decode_attend", *[POINTER] * 6, *[INT] * 3, FLOAT, *[INT] * 3)
+COMBINE = Kernel("decode_attention", "decode_combine", *[POINTER] * 3, *[INT] * 4)
+ATTENTION_THREADS = 128
+HEAD_SIZES = (64, 128, 256)
+"""Head sizes up to which there are kernels of decode_attention.hip."""
+RECORD_TAIL = 4
+"""Numbers after the D of a chunk's partial result."""
 
 
 class Chunks(NamedTuple):
@@ -62,7 +73,7 @@ class Chunks(NamedTuple):
 
     parts: int  # chunks of a full cache
     size: int  # keys of one
-    partial: DeviceArray | None  # (B, H, parts, 2 + D) float32, where there is more than one
+    partial: DeviceArray | None  # (B, H, parts, D + 4) float32, where there is more than one
 
 
 class Step:
@@ -95,9 +106,10 @@ class Step:
         self.D = self.E // self.H
         self.F = decoder.blocks[0].down_weight.shape[1]
         self.suffix = suffix_of(x.dtype)
-        if self.D > SIZES[-1]:
+        if self.D > HEAD_SIZES[-1]:
             raise ValueError(
-                f"decode_step: D is {self.D}, expected a head size of at most {SIZES[-1]} on a GPU"
+                f"decode_step: D is {self.D}, expected a head size of at most {HEAD_SIZES[-1]} on "
+                "a GPU"
             )
         self.norm = backend.empty((self.B, self.E), x.dtype)
         self.qkv = backend.empty((self.B, 3 * self.E), x.dtype)
@@ -114,7 +126,7 @@ class Step:
         count = -(-self.S // size)
         if count == 1:
             return Chunks(1, size, None)
-        shape = (self.B, self.H, count, 2 + self.D)
+        shape = (self.B, self.H, count, self.D + RECORD_TAIL)
         return Chunks(count, size, self.backend.empty(shape, np.float32))
 
     def _choose(self) -> str:
@@ -128,9 +140,8 @@ class Step:
             most = max(
                 (rows * self.E + 2 * self.E) * itemsize,
                 rows * self.F * itemsize,
-                rows * self.E * itemsize + 4 * rows * self.H * self.chunks.parts,
             )
-            if most <= SHARED_LIMIT:
+            if most <= SHARED_LIMIT and self.D % pack == 0:
                 return "vector"
         architecture = self.backend.device.architecture
         matrix = self.suffix != "f32" and not architecture.startswith("gfx10")
@@ -168,7 +179,7 @@ class Step:
             )
             self._product(DEEP, self.wide, block.down_weight, block.down_bias, x, residual=x)
         if decoder.final_norm_weight is None:
-            self._product(PLAIN, x, decoder.head_weight, decoder.head_bias, out)
+            self._product(PLAIN_LOOP, x, decoder.head_weight, decoder.head_bias, out)
         else:
             norm = decoder.final_norm_weight, decoder.final_norm_bias
             self._product(NORM, x, decoder.head_weight, decoder.head_bias, out, norm=norm)
@@ -188,25 +199,29 @@ class Step:
         """out (B, N) = activation(x · weightᵀ + bias) + residual."""
         device = self.backend.device
         rows, N, K = rows_of(self.B), out.shape[1], x.shape[1]
-        results = DEEP_RESULTS if kernel in (DEEP, CHUNKS) else SHORT_RESULTS[rows]
-        each = results // 2 if activation == "swiglu" else results
-        waves_of_block = THREADS // device.wave
+        waves = THREADS // device.wave
         shared = rows * K * x.itemsize
         if kernel is NORM:
             shared += 2 * K * x.itemsize
-        if kernel is CHUNKS:
-            shared += 4 * rows * self.H * self.chunks.parts
-        blocks = -(-N // (each * waves_of_block))
-        if blocks > 6 * device.compute_units:
-            # As many as are under way at once; a wave of theirs goes on to further outputs.
-            blocks = 3 * device.compute_units
+
+        def blocks_for(results: int) -> int:
+            each = results // 2 if activation == "swiglu" else results
+            return -(-N // (each * waves))
+
+        narrow = kernel in (DEEP, CHUNKS)
+        blocks = blocks_for(1 if narrow else SHORT_RESULTS)
+        held = (LONG_BYTES if kernel is DEEP else SHORT_BYTES) // x.itemsize
+        if kernel is PLAIN_LOOP or K > held or blocks > 8 * device.compute_units:
+            # As many blocks as are under way at once; their waves go on to further outputs.
+            blocks = blocks_for(1 if narrow else LOOP_RESULTS[rows])
+            blocks, kernel = min(blocks, 3 * device.compute_units), LOOPS[kernel]
         kernel.launch(
             self.backend,
             f"{rows}_{self.suffix}",
             blocks,
             THREADS,
             *(x, weight, bias, residual, out, *norm, self.chunks.partial, self.positions),
-            *(self.B, N, K, NUMBERS[activation], self.decoder.epsilon, blocks * waves_of_block),
+            *(self.B, N, K, NUMBERS[activation], self.decoder.epsilon, blocks * waves),
             *(self.H, self.chunks.parts, self.chunks.size),
             shared=shared,
             overlapped=True,
@@ -215,9 +230,11 @@ class Step:
     def _attend(self, k_cache: DeviceArray, v_cache: DeviceArray) -> None:
         """Attention of qkv over the caches into `attended`, or into the chunks' partial results."""
         wide = is_wide(self.D, self.qkv, k_cache, v_cache)
-        ROWS.launch(
+        held = next(size for size in HEAD_SIZES if size >= self.D)
+        many = self.B * self.H > 2 * self.backend.device.compute_units
+        ATTEND.launch(
             self.backend,
-            self.suffix,
+            f"{held}_{'many' if many else 'few'}_{self.suffix}",
             self.B * self.H * self.chunks.parts,
             ATTENTION_THREADS,
             *(self.qkv, k_cache, v_cache, self.attended, self.chunks.partial, self.positions),
@@ -236,6 +253,7 @@ class Step:
                 ATTENTION_THREADS,
                 *(self.chunks.partial, self.attended, self.positions),
                 *(self.H, self.D, self.chunks.parts, self.chunks.size),
+                overlapped=True,
             )
 
     # --- up to 64 rows --------------------------------------------------------------------------
