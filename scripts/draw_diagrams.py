@@ -99,6 +99,37 @@ def packages() -> None:
     d.save("packages.svg")
 
 
+def model() -> None:
+    """The layers of the model and the residual stream past them."""
+    d = Drawing(760, 430, "The model: embedding, L blocks, final LayerNorm, output, loss")
+    d.box(40, 15, 220, 50, BLUE, "token + position", "ids (B, T) to (B, T, E)")
+    d.box(40, 335, 220, 42, BLUE, "LayerNorm")
+    d.box(300, 335, 180, 42, ORANGE, "linear E to V")
+    d.box(520, 335, 200, 42, ORANGE, "softmax cross-entropy")
+    d.box(15, 88, 730, 222, GREY, fill=0.05)
+    d.text(730, 105, "a block, L times", anchor="end", bold=True)
+    for y, names in [
+        (130, ("LayerNorm", "linear E to 3E", "attention", "linear E to E")),
+        (225, ("LayerNorm", "linear E to F", "GELU", "linear F to E")),
+    ]:
+        for number, name in enumerate(names):
+            x = 205 + 133 * number
+            d.box(x, y, 118, 42, GREEN, name)
+            d.arrow((x - 15 if number else 150, y + 21), (x - 3, y + 21))
+        d.arrow((663, y + 42), (663, y + 64), (165, y + 64))
+        d.text(150, y + 64, "+", bold=True, color=ORANGE, size=18)
+    d.text(80, 192, "residual")
+    d.text(80, 210, "stream x")
+    d.arrow((150, 65), (150, 182))
+    d.arrow((150, 205), (150, 278))
+    d.arrow((150, 300), (150, 332))
+    d.arrow((260, 356), (297, 356))
+    d.arrow((480, 356), (517, 356))
+    words = "Nothing but additions stands on the way down: each half of a block adds its part to x."
+    d.text(380, 405, words)
+    d.save("model.svg")
+
+
 def walk() -> None:
     """One batch from a text file to updated weights."""
     d = Drawing(1090, 310, "One batch, from a text file to updated weights")
@@ -194,7 +225,7 @@ def memory() -> None:
 
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
-    for draw in (packages, walk, attention_tiles, memory):
+    for draw in (packages, model, walk, attention_tiles, memory):
         draw()
 
 
