@@ -31,5 +31,5 @@ def test_a_process_by_itself_has_no_world(monkeypatch):
 def test_without_mpi4py_it_says_what_to_install(monkeypatch):
     monkeypatch.setenv("PMI_SIZE", "4")
     monkeypatch.setitem(sys.modules, "mpi4py", None)
-    with pytest.raises(DistributedError, match=r"4 processes .*hipgpt-model\[distributed\]"):
+    with pytest.raises(DistributedError, match=r"4 processes .*hipgpt-cli\[distributed\]"):
         World()

@@ -62,7 +62,7 @@ class World:
         if importlib.util.find_spec("mpi4py") is None:
             raise DistributedError(
                 f"{launched_processes()} processes were started together, but mpi4py is not "
-                'installed; install it with: pip install "hipgpt-model[distributed]"'
+                'installed; install it with: pip install "hipgpt-cli[distributed]"'
             )
         try:
             from mpi4py import MPI
