@@ -30,6 +30,8 @@ from hipgpt_model.generate import generate
 from hipgpt_model.interop.gguf import NORMAL, Vocabulary, write_gguf
 from hipgpt_model.interop.gpt2 import gpt2_tensors
 
+LLAMA_TYPES = {"float32": "f32", "bf16": "bf16", "int8": "q8_0"}
+
 CONFIG = GPTConfig(50257, 1024, 768, 12, 12, 3072, tied=True, output_bias=False)
 
 
@@ -39,9 +41,15 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=64, help="tokens to write (default 64)")
     parser.add_argument("--rounds", type=int, default=5, help="timed rounds (default 5)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument(
+        "--weights",
+        choices=LLAMA_TYPES,
+        default="float32",
+        help="what ours writes tokens from, and llama.cpp's file; transformers stays float32",
+    )
     arguments = parser.parse_args()
 
-    backend = load_backend("cpu", threads=arguments.threads)
+    backend: Any = load_backend("cpu", threads=arguments.threads)
     parameters = Parameters(CONFIG, backend, training=False)
     parameters.initialize(1)
     prompt = np.random.default_rng(0).integers(0, CONFIG.vocab_size, arguments.prompt)
@@ -49,12 +57,13 @@ def main() -> None:
     peers: dict[str, Any] = {"hipgpt": Ours(GPT(CONFIG, backend, parameters))}
     for make in (Transformers, LlamaCpp):
         try:
-            peers[make.name] = make(parameters, arguments.threads)
+            peers[make.name] = make(parameters, arguments.threads, arguments.weights)
         except ImportError as error:
             print(f"without {make.name}: {error}")
     if Transformers.name in peers:
         same = [peers[name].run(prompt, 8)[2] for name in ("hipgpt", Transformers.name)]
         assert same[0] == same[1], f"other tokens: {same}"
+    backend.decode_weights = arguments.weights
 
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in peers}
     memory = []
@@ -64,7 +73,7 @@ def main() -> None:
             read, write, _ = peer.run(prompt, arguments.tokens)
             if round_number:  # the first warms up
                 times[name].append((read, write))
-    print(f"{backend.description}\nGPT-2 124M, float32, {arguments.rounds} rounds")
+    print(f"{backend.description}\nGPT-2 124M, {arguments.weights}, {arguments.rounds} rounds")
     ours = [statistics.median(column) for column in zip(*times["hipgpt"], strict=True)]
     for name, rows in times.items():
         read, write = (statistics.median(column) for column in zip(*rows, strict=True))
@@ -115,7 +124,9 @@ class Transformers:
 
     name = "transformers"
 
-    def __init__(self, parameters: Parameters | None, threads: int) -> None:
+    def __init__(
+        self, parameters: Parameters | None, threads: int, _weights: str = "float32"
+    ) -> None:
         import torch
         from transformers import GPT2Config, GPT2LMHeadModel
 
@@ -153,11 +164,11 @@ class Transformers:
 
 
 class LlamaCpp:
-    """llama.cpp through xllamacpp, from a float32 GGUF file; it times itself."""
+    """llama.cpp through xllamacpp, from a GGUF file of the same weights; it times itself."""
 
     name = "llama.cpp"
 
-    def __init__(self, parameters: Parameters, threads: int) -> None:
+    def __init__(self, parameters: Parameters, threads: int, weights: str) -> None:
         import xllamacpp
 
         self.folder = tempfile.TemporaryDirectory()
@@ -168,7 +179,7 @@ class LlamaCpp:
                 CONFIG,
                 parameters.items(),
                 vocabulary(CONFIG.vocab_size),
-                kind="f32",
+                kind=LLAMA_TYPES[weights],  # type: ignore[arg-type]
                 name="x",
             )
         settings = xllamacpp.CommonParams()
