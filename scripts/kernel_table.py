@@ -15,6 +15,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -172,14 +173,46 @@ def compiled(architecture: str) -> dict[str, bytes]:
     }
 
 
+def small_spills(architecture: str, stem: str) -> dict[str, int]:
+    """Bytes that each kernel of a file spills, by ptxas's own words.
+
+    A cubin does not tell a frame of a few bytes, which a call may need, from a spill; so the few
+    files that have one are compiled once more.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = build.compile_command(
+            build.compiler_for(architecture), architecture, stem, Path(folder, "out")
+        )
+        text = subprocess.run(
+            [*command, "-Xptxas", "-v"], capture_output=True, text=True, check=True
+        ).stderr
+    parts = text.split("Compiling entry function '")[1:]
+    found = {}
+    for part in parts:
+        spilled = re.search(r"(\d+) bytes spill stores", part)
+        if spilled is None:
+            raise ValueError(f"ptxas does not say what {stem} spills: {part!r}")
+        found[part[: part.index("'")]] = int(spilled[1])
+    return found
+
+
 def spilling(architecture: str, images: dict[str, bytes]) -> list[str]:
     """Sentences about the kernels that keep registers in memory."""
-    return [
-        f"{architecture}: {name} keeps {one.in_memory} bytes a lane in memory"
-        for image in images.values()
-        for name, one in sorted(resources.read(image).items())
-        if one.in_memory
-    ]
+    found = []
+    for stem, image in images.items():
+        kernels = resources.read(image)
+        in_memory = {name: one.in_memory for name, one in kernels.items()}
+        if build.is_nvidia(architecture) and any(
+            one.scratch and not one.in_memory for one in kernels.values()
+        ):
+            for name, spilled in small_spills(architecture, stem).items():
+                in_memory[name] = max(in_memory[name], spilled)
+        found += [
+            f"{architecture}: {name} keeps {count} bytes a lane in memory"
+            for name, count in sorted(in_memory.items())
+            if count
+        ]
+    return found
 
 
 def cell(architecture: str, name: str, one: resources.Resources, loop: Loop | None) -> str:

@@ -2,7 +2,8 @@
 
 The odd thing: the libhiprtc.so is the tests' own over a plain clang (emulator/hiprtc_on_clang.cpp),
 so the calls are shown to be right; that ROCm's compiler takes the sources as well is not. Each test
-is a process of its own, because a library stays loaded.
+is a process of its own, because a library stays loaded; what this checkout has built ahead is out
+of its sight, or nothing would be compiled.
 """
 
 import os
@@ -20,12 +21,13 @@ from .emulator import harness
 TESTS = Path(__file__).resolve().parent
 
 BEGIN = """
-import ctypes, sys, types
+import ctypes, pathlib, sys, types
 ctypes.CDLL(sys.argv[1])
 from hipgpt_kernels.hip import build, code, driver
 def none(architecture):
     raise build.CompilerError(f"{architecture} needs clang")
 build.compiler_for = none
+build.CODE = pathlib.Path(sys.argv[1]).parent / "_code"
 device = types.SimpleNamespace(
     architecture="gfx942", target="gfx942:sramecc+:xnack-", name="some GPU", nvidia=False, index=0
 )

@@ -218,8 +218,8 @@ DEVICE void cross_entropy(T* logits,           // (M, stride)
     barrier();  // every thread has read the target's logit
     way.gradient(all.most, factor);
     barrier();  // and its thread has written its gradient
-    if (thread_index() == 0) {
-      row.logits[target] = from_float<T>(factor * exponential(target_logit, all.most) - scale);
+    if (thread_index() == 0) {  // reads the target again: one register less, which would spill
+      row.logits[targets[m]] = from_float<T>(factor * exponential(target_logit, all.most) - scale);
     }
   }
 }

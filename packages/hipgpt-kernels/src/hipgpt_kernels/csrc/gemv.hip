@@ -14,13 +14,21 @@ constexpr int THREADS = 128;
 constexpr int WAVES = THREADS / WAVE;
 constexpr int GROUPS = 4;  // of outputs in a block; hip/ops/linear.py knows this number
 
+// Steps of the depth whose loads are in flight at once, against registers. With 4, nvcc keeps a
+// register of two rows by two outputs in memory on sm_80.
+#if HIPGPT_NVIDIA && defined(__CUDA_ARCH__) && __CUDA_ARCH__ < 900
+constexpr int IN_FLIGHT_2X2 = 2;
+#else
+constexpr int IN_FLIGHT_2X2 = 4;
+#endif
+
 // A wave makes O outputs of each of ROWS rows at once. grid: ceil(N / (GROUPS · O)); M <= ROWS.
 // residual may be out.
 template <int ROWS, int O, typename T>
 DEVICE void gemv(const T* x, const T* weight, const T* bias, const T* residual, T* preactivation,
                  T* out, int M, int N, int K, int activation) {
   constexpr int W = PACK<T>;
-  constexpr int UNROLL = ROWS * O >= 8 ? 1 : 4;  // loads in flight against registers
+  constexpr int UNROLL = ROWS * O >= 8 ? 1 : ROWS == 2 ? IN_FLIGHT_2X2 : 4;
   const bool vector = movable<W>(x, K) && movable<W>(weight, K);
   for (int group = wave_index(); group < GROUPS; group += WAVES) {
     const int first = (block_index() * GROUPS + group) * O;
