@@ -101,6 +101,30 @@ def test_a_special_token_in_the_prompt(run, trained):
     assert run("generate", "--prompt", "<|endoftext|>the", "--seed", "1").exit_code == 0
 
 
+@pytest.mark.parametrize("kind", ["bf16", "int8"])
+def test_rounded_weights_write_too(run, trained, kind):
+    """Where the compiled code is, copies are read; greedy text of a sure model stays the same."""
+    from hipgpt_kernels import load_backend
+
+    if not hasattr(type(load_backend("cpu")), "decode_weights"):
+        pytest.skip("the CPU's compiled code is not there")
+    result = run(*ASK, "--device", "cpu", "--decode-weights", kind)
+    assert result.exit_code == 0, result.output
+    assert len(result.stdout) > 10
+
+
+def test_rounded_weights_need_the_compiled_code(run, trained, monkeypatch):
+    """Plain NumPy refuses them in one sentence."""
+    from hipgpt_cli import device
+    from hipgpt_kernels.cpu.backend import CpuBackend
+
+    monkeypatch.setattr("hipgpt_kernels.load_backend", lambda *_, **__: CpuBackend())
+    result = run(*ASK, "--decode-weights", "int8")
+    assert result.exit_code == 1
+    assert result.stderr.splitlines()[-1].startswith("Error: --decode-weights int8 needs")
+    assert device.set_decode_weights(CpuBackend(), "float32") is None
+
+
 def test_which_model(run, trained, tmp_path):
     """A run, a step of it, or a file; the newest by default."""
     shutil.copytree(trained, tmp_path / "elsewhere" / "copy")

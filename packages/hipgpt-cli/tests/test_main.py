@@ -71,6 +71,30 @@ def test_every_option_has_help(words):
             assert parameter.help, parameter.name
 
 
+def test_without_a_word_it_greets(run):
+    """`hipgpt` alone is no mistake: it says what to type first."""
+    result = run()
+    assert result.exit_code == 0
+    for words in ("hipgpt train", "hipgpt generate", "hipgpt doctor", "hipgpt --help"):
+        assert words in result.output
+
+
+def test_a_group_without_a_command_shows_its_help(run):
+    """One level down a command was meant, so the status is that of a mistake."""
+    result = run("tokenizer")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Usage: hipgpt tokenizer")
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_help_has_an_example(words):
+    """Each command shows at least one command line that can be copied."""
+    command = cli
+    for word in words:
+        command = command.get_command(None, word)
+    assert command.examples
+
+
 def test_nearly_right_command(run):
     """A misspelt command names the one that was meant, and is a usage error."""
     result = run("trian")
@@ -82,7 +106,7 @@ def test_nearly_right_option(run):
     """So does a misspelt option."""
     result = run("train", "--setps", "3")
     assert result.exit_code == 2
-    assert "--steps" in result.stderr
+    assert "did you mean --steps?" in result.stderr
     assert "Try hipgpt train --help." in result.stderr
 
 
@@ -94,11 +118,47 @@ def test_underscores_are_hyphens(run):
         assert "at least 1" in result.stderr
 
 
-def test_help_fits_the_terminal(process, monkeypatch):
+@pytest.mark.parametrize("columns", [40, 60, 70])
+def test_help_fits_the_terminal(process, monkeypatch, columns):
     """No line of help is longer than the terminal is wide, but for examples to be copied."""
-    monkeypatch.setenv("COLUMNS", "70")
+    monkeypatch.setenv("COLUMNS", str(columns))
     text = process("train", "--help", text=True).communicate()[0].partition("Examples:")[0]
-    assert 60 < max(map(len, text.splitlines())) <= 70
+    assert columns - 10 < max(map(len, text.splitlines())) <= columns
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_the_greeting_fits_the_terminal(process, monkeypatch, columns):
+    """So is the greeting."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = process(text=True).communicate()[0]
+    assert max(map(len, text.splitlines())) <= columns
+
+
+def test_completion_knows_commands_options_and_runs(process, monkeypatch, tmp_path):
+    """What the shell's script asks for."""
+
+    def completed(words, place):
+        monkeypatch.setenv("_HIPGPT_COMPLETE", "bash_complete")
+        monkeypatch.setenv("COMP_WORDS", words)
+        monkeypatch.setenv("COMP_CWORD", str(place))
+        return process(text=True).communicate()[0].splitlines()
+
+    (tmp_path / "a-run").mkdir()
+    (tmp_path / "a-run" / "config.json").write_text("{}")
+    assert completed("hipgpt tr", 1) == ["plain,train"]
+    assert "plain,verify" in completed("hipgpt data ", 2)
+    assert completed("hipgpt train --ste", 2) == ["plain,--steps"]
+    words = f"hipgpt generate --runs-dir {tmp_path} --run a"
+    assert completed(words, 5) == ["plain,a-run"]
+
+
+def test_completion_says_what_to_put_where(run, monkeypatch):
+    """For the shell that is in use, or for all."""
+    monkeypatch.setenv("SHELL", "/usr/bin/zsh")
+    assert run("completion").output.startswith("For zsh, put this line into ~/.zshrc:")
+    monkeypatch.setenv("SHELL", "")
+    assert run("completion").output.count("put this line into") == 3
+    assert "_HIPGPT_COMPLETE=fish_complete" in run("completion", "fish").output
 
 
 def test_modules_run_as_a_program():

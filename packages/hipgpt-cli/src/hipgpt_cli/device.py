@@ -87,6 +87,26 @@ def compile_kernels(backend: Backend) -> None:
         raise UserError(str(error)) from error
 
 
+def set_decode_weights(backend: Backend, kind: str) -> None:
+    """Have a CPU write with rounded copies of the weights.
+
+    Args:
+        backend: the device.
+        kind: "float32" leaves everything as it is; else "bf16" or "int8".
+
+    Raises:
+        UserError: the device has no such copies.
+    """
+    if kind == "float32":
+        return
+    if not hasattr(type(backend), "decode_weights"):
+        which = "a GPU; --dtype bf16 is for those" if backend.name == "hip" else "plain NumPy"
+        raise UserError(
+            f"--decode-weights {kind} needs the compiled code of the CPU, and this is {which}"
+        )
+    setattr(backend, "decode_weights", kind)  # noqa: B010 - the contract does not have it
+
+
 def check_memory(backend: Backend, needed: int, purpose: str, remedy: str) -> None:
     """Refuse what the device can never hold, before anything is allocated.
 

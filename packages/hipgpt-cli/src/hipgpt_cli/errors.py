@@ -79,6 +79,10 @@ def describe(error: BaseException) -> tuple[str, int]:
         return error.message, 128 + error.signal
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
         return "Stopped.", 130
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        return error.format_message(), error.exit_code
+    if isinstance(error, click.NoSuchOption):
+        return _describe_no_option(error), error.exit_code
     if isinstance(error, click.UsageError):
         help_hint = f"\nTry {error.ctx.command_path} --help." if error.ctx else ""
         return f"Error: {error.format_message()}{help_hint}", error.exit_code
@@ -92,6 +96,22 @@ def describe(error: BaseException) -> tuple[str, int]:
         return f"Error: {error}", 1
     what = f"{type(error).__name__}: {error}"
     return f"Error: a defect in hipgpt, {what}; HIPGPT_DEBUG=1 shows where it happened.", 1
+
+
+def _describe_no_option(error: click.NoSuchOption) -> str:
+    """No such option, and the one that was probably meant."""
+    import difflib
+
+    known: list[str] = []
+    if error.ctx is not None:
+        for parameter in error.ctx.command.get_params(error.ctx):
+            if isinstance(parameter, click.Option):
+                known += [*parameter.opts, *parameter.secondary_opts]
+    typed = error.option_name.partition("=")[0]
+    near = difflib.get_close_matches(typed, known, 1)
+    meant = f"; did you mean {near[0]}?" if near else ""
+    hint = f"\nTry {error.ctx.command_path} --help." if error.ctx else ""
+    return f"Error: no such option: {typed}{meant}{hint}"
 
 
 def describe_os_error(error: OSError) -> str:

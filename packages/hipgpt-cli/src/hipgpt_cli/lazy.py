@@ -13,13 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hipgpt_cli import errors
+from hipgpt_cli.help import WIDEST, Context, greeting, write_examples
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from click.shell_completion import CompletionItem
+
 CONTEXT = {
     "help_option_names": ["-h", "--help"],
-    "max_content_width": 100,
+    "max_content_width": WIDEST,
     "show_default": True,
     # --num_tokens is --num-tokens: the predecessor's flags mix both spellings.
     "token_normalize_func": lambda token: token.replace("_", "-"),
@@ -33,7 +36,11 @@ class LazyGroup(click.Group):
         package: dotted name of the package that holds one module for each command.
         summaries: command name -> the sentence for the list of commands, in the order shown.
         examples: command lines for the end of `--help`.
+        welcome: what is said where no command was typed: a sentence, and command lines with what
+            they do; None says what the commands are, and that one was expected.
     """
+
+    context_class = Context
 
     def __init__(
         self,
@@ -41,6 +48,7 @@ class LazyGroup(click.Group):
         package: str,
         summaries: Mapping[str, str],
         examples: Sequence[str] = (),
+        welcome: tuple[str, Sequence[tuple[str, str]]] | None = None,
         **kwargs: Any,
     ) -> None:
         kwargs.setdefault("context_settings", CONTEXT)
@@ -48,6 +56,23 @@ class LazyGroup(click.Group):
         self.package = package
         self.summaries = summaries
         self.examples = examples
+        self.welcome = welcome
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click's; without any word the welcome is said, and that is all."""
+        if not args and self.welcome is not None and not ctx.resilient_parsing:
+            title, rows = self.welcome
+            click.echo(greeting(title, rows, f"{ctx.command_path} --help"), nl=False)
+            ctx.exit()
+        return super().parse_args(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The names that begin so, without importing a command for its sentence."""
+        from click.shell_completion import CompletionItem
+
+        names = [name for name in self.summaries if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=self.summaries[name]) for name in names]
+        return found or click.Command.shell_complete(self, ctx, incomplete)
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """The names, in the order of the table."""
@@ -111,12 +136,3 @@ class LazyGroup(click.Group):
     def _names(self) -> str:
         *most, last = self.summaries
         return f"{', '.join(most)} and {last}"
-
-
-def write_examples(formatter: click.HelpFormatter, examples: Sequence[str]) -> None:
-    """A section of command lines, never wrapped: they are there to be copied."""
-    if examples:
-        with formatter.section("Examples"):
-            formatter.write(
-                "".join(f"{' ' * formatter.current_indent}{line}\n" for line in examples)
-            )

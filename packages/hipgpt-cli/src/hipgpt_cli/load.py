@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.progress import stages
 from hipgpt_cli.runs import find_run
 
 if TYPE_CHECKING:
     from hipgpt_cli.runs import Run
+    from hipgpt_kernels import Backend
     from hipgpt_model.checkpoint import CheckpointHeader
+    from hipgpt_model.gpt import GPT
     from hipgpt_tokenizer import Tokenizer
+
+
+SLOW_BYTES = 100_000_000
+"""A file of this size takes long enough to read that something should be seen."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +41,20 @@ class Trained:
     checkpoint: Path
     header: CheckpointHeader
     name: str
+
+    def load(self, backend: Backend, dtype: str) -> GPT:
+        """The model on a device; a bar moves while a large file is read.
+
+        Raises:
+            CheckpointError: the file is damaged.
+        """
+        from hipgpt_model.checkpoint import load_model
+
+        if self.checkpoint.stat().st_size < SLOW_BYTES:
+            return load_model(self.checkpoint, backend, dtype=dtype)
+        with stages() as show:
+            show("load", 0, 0)
+            return load_model(self.checkpoint, backend, dtype=dtype)
 
     def tokenizer_path(self) -> Path | None:
         """The tokenizer.json beside the checkpoint, else in the folder above, else None."""

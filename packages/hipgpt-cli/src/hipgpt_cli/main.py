@@ -30,7 +30,17 @@ SUMMARIES = {
     "profile": "Show where the time of a training step goes.",
     "doctor": "Run every kernel on every device, and say what is wrong.",
     "tokenizer": "Train, use, convert and look at tokenizers.",
+    "completion": "Show how the shell can complete hipgpt's commands and options.",
 }
+
+WELCOME = (
+    f"hipgpt {__version__}: small GPT models, trained and run on a GPU or any CPU.",
+    (
+        ("hipgpt train", "a model, in a minute or two"),
+        ('hipgpt generate --prompt "def main("', "text from the newest model"),
+        ("hipgpt doctor", "what works on this machine"),
+    ),
+)
 
 
 @click.group(
@@ -41,6 +51,7 @@ SUMMARIES = {
         "hipgpt train                            # trains on text that every machine has",
         'hipgpt generate --prompt "def main("    # reads what it has learnt',
     ),
+    welcome=WELCOME,
 )
 @click.version_option(__version__, message="hipgpt %(version)s")
 def cli() -> None:

@@ -48,7 +48,7 @@ def run_options(purpose: str, group: str = "Run", **name: Any) -> Callable[[Deco
     """
     return together(
         option("--run-name", "--run", "run_name", metavar="NAME", group=group,
-               callback=_one_folder, help=purpose, **name),
+               callback=_one_folder, shell_complete=_run_names, help=purpose, **name),
         option("--runs-dir", type=click.Path(file_okay=False), default="runs", metavar="FOLDER",
                group=group, help="Folder that holds the runs."),
     )  # fmt: skip
@@ -62,6 +62,15 @@ def _one_folder(ctx: click.Context, param: click.Parameter, value: str | None) -
         return value if value is None else check_name(value)
     except ValueError as error:
         raise click.BadParameter(str(error), ctx, param) from error
+
+
+def _run_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[str]:  # noqa: ARG001
+    """The runs whose names begin so, for the shell's completion."""
+    from pathlib import Path
+
+    folder = Path(ctx.params.get("runs_dir") or "runs")
+    return sorted(path.parent.name for path in folder.glob("*/config.json")
+                  if path.parent.name.startswith(incomplete))  # fmt: skip
 
 
 def trained_options(purpose: str) -> Callable[[Decorated], Decorated]:
@@ -198,6 +207,15 @@ def training_options() -> Callable[[Decorated], Decorated]:
                default=TrainConfig.checkpoint_activations, group=group,
                help="Compute activations anew in the backward: less memory, a third more work."),
     )  # fmt: skip
+
+
+def decode_weights_option() -> Callable[[Decorated], Decorated]:
+    """How the CPU reads weights while it writes; `device.set_decode_weights` takes it."""
+    return option(
+        "--decode-weights", type=click.Choice(["float32", "bf16", "int8"]), default="float32",
+        group="Device",
+        help="What the CPU reads the weights as while it writes: rounded copies take less memory "
+        "traffic, so tokens come faster, and the text may differ.")  # fmt: skip
 
 
 def device_options() -> Callable[[Decorated], Decorated]:

@@ -85,6 +85,7 @@ NOTICE = (
     help="Tokenizer of the model.",
 )
 @option_sets.device_options()
+@option_sets.decode_weights_option()
 @option(
     "--dtype",
     type=click.Choice(["float32", "bf16", "fp16"]),
@@ -104,18 +105,18 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 
     template = Template.named(params["template"], params["you"], params["they"])
 
-    from hipgpt_cli.device import describe, open_device
+    from hipgpt_cli.device import describe, open_device, set_decode_weights
     from hipgpt_cli.load import chosen_model
 
     trained = chosen_model(ctx, params)
     tokenizer = trained.tokenizer(params["tokenizer_path"])
     backend = open_device(params["device"], params["threads"])
+    set_decode_weights(backend, params["decode_weights"])
 
     from hipgpt_cli.chat.session import HELP, Chat
     from hipgpt_cli.chat.terminal import open_terminal
     from hipgpt_cli.chat.transcript import Transcript
     from hipgpt_cli.download import cache_folder
-    from hipgpt_model.checkpoint import load_model
     from hipgpt_model.generate import SamplingConfig
 
     names = ("num_tokens", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
@@ -126,7 +127,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         seed=seed,
         stop_ids=frozenset() if eot is None else frozenset({eot}),
     )
-    model = load_model(trained.checkpoint, backend, dtype=params["dtype"])
+    model = trained.load(backend, params["dtype"])
     size = human.short(trained.header.model.num_parameters())
     say.fact("Model", f"{trained.name}, step {trained.header.step}, {size} parameters", err=True)
     say.fact("Device", describe(backend, params["device"]), err=True)

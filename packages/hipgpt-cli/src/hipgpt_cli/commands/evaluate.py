@@ -84,7 +84,6 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 
     from hipgpt_cli.device import describe, open_device
     from hipgpt_cli.load import chosen_model
-    from hipgpt_model.checkpoint import load_model
 
     trained = chosen_model(ctx, params)
     S = trained.header.model.max_seq_len
@@ -97,7 +96,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     backend = open_device(params["device"], params["threads"])
     if not params["as_json"]:
         _say_model(trained, describe(backend, params["device"]))
-    model = load_model(trained.checkpoint, backend, dtype=params["dtype"])
+    model = trained.load(backend, params["dtype"])
     result: dict[str, Any] = {
         "model": trained.name,
         "step": trained.header.step,

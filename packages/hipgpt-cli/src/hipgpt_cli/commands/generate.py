@@ -95,6 +95,7 @@ if TYPE_CHECKING:
     help="Tokenizer of the model.",
 )
 @option_sets.device_options()
+@option_sets.decode_weights_option()
 @option(
     "--dtype",
     type=click.Choice(["float32", "bf16", "fp16"]),
@@ -123,21 +124,21 @@ def command(ctx: click.Context, /, **params: Any) -> None:
             "--num-samples and --json need a prompt: give --prompt or --prompt-file", ctx
         )
 
-    from hipgpt_cli.device import describe, open_device
+    from hipgpt_cli.device import describe, open_device, set_decode_weights
     from hipgpt_cli.load import chosen_model
 
     trained = chosen_model(ctx, params)
     tokenizer = trained.tokenizer(params["tokenizer_path"])
     backend = open_device(params["device"], params["threads"])
+    set_decode_weights(backend, params["decode_weights"])
     seed = secrets.randbelow(2**32) if params["seed"] is None else params["seed"]
     sampling = _sampling(params, seed, tokenizer)
     _say_settings(trained, sampling, describe(backend, params["device"]))
 
     from hipgpt_cli.interactive import converse
-    from hipgpt_model.checkpoint import load_model
 
     _check_precision(backend, params["dtype"])
-    model = load_model(trained.checkpoint, backend, dtype=params["dtype"])
+    model = trained.load(backend, params["dtype"])
 
     def write(text: str, number: int) -> None:
         writer = _write(

@@ -113,6 +113,7 @@ DEFAULT = Limits()
     help="Write a line for each request to standard error.",
 )
 @option_sets.device_options()
+@option_sets.decode_weights_option()
 @option(
     "--dtype",
     type=click.Choice(["float32", "bf16", "fp16"]),
@@ -127,7 +128,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     Clients of OpenAI's completions API find it at /v1, and a browser finds a page at /.
     """
     _need("starlette", "uvicorn")
-    from hipgpt_cli.device import describe, open_device
+    from hipgpt_cli.device import describe, open_device, set_decode_weights
     from hipgpt_cli.load import chosen_model
     from hipgpt_cli.serve import server
 
@@ -136,6 +137,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         trained = chosen_model(ctx, params)
         tokenizer = trained.tokenizer(params["tokenizer_path"])
         backend = open_device(params["device"], params["threads"])
+        set_decode_weights(backend, params["decode_weights"])
         limits = Limits(
             rows=params["rows"],
             queue=params["queue"],
@@ -149,9 +151,8 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         from hipgpt_cli.serve.api import Service, make_app
         from hipgpt_cli.serve.engine import Engine
         from hipgpt_cli.serve.slots import Slots
-        from hipgpt_model.checkpoint import load_model
 
-        model = load_model(trained.checkpoint, backend, dtype=params["dtype"])
+        model = trained.load(backend, params["dtype"])
         engine = Engine(model, Slots(model, limits.rows), limits)
         name = params["model_name"] or trained.name
         facts: dict[str, Any] = {

@@ -63,6 +63,7 @@ def command(**params: Any) -> None:
     every command that reads a model takes it with --checkpoint.
     """
     from hipgpt_cli.load import named_model
+    from hipgpt_cli.progress import stages
     from hipgpt_model.checkpoint import convert_checkpoint
 
     found = named_model(params["source"], params["runs_dir"], params["step"])
@@ -70,9 +71,11 @@ def command(**params: Any) -> None:
     if target.exists() and not params["force"]:
         raise UserError(f"{target} exists; --force replaces it")
     target.parent.mkdir(parents=True, exist_ok=True)
-    header = convert_checkpoint(
-        found.checkpoint, target, weights=params["weights"], storage=params["storage"]
-    )
+    with stages() as show:
+        show("convert", 0, 0)
+        header = convert_checkpoint(
+            found.checkpoint, target, weights=params["weights"], storage=params["storage"]
+        )
     before, after = found.checkpoint.stat().st_size, target.stat().st_size
     which = "running average" if header.weights == "ema" else "model's own weights"
     say.fact("Read", f"{found.checkpoint} ({human.size(before)})")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +36,17 @@ def command(**params: Any) -> None:
     CHECKPOINT is a file, or a run's name or folder, which stands for all of its checkpoints or the
     one of --step. The exit status is 1 where one is damaged.
     """
+    from hipgpt_cli.progress import stages
+
     paths: list[Path] = []
     for name in params["names"] or [None]:
         paths += _paths(name, params["runs_dir"], params["step"])
     results = []
     for path in paths:
-        result = _verify(path)
+        with nullcontext() if params["as_json"] else stages() as show:
+            if show is not None:
+                show("verify", 0, 0)
+            result = _verify(path)
         results.append(result)
         if not params["as_json"]:
             _say(result)
