@@ -9,11 +9,16 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
+import textwrap
 
 import click
 
 LABEL_WIDTH = 11
+
+NARROWEST = 20
+"""Columns below which a text is left to the terminal to break."""
 
 
 def line(text: str = "", *, err: bool = False) -> None:
@@ -22,7 +27,14 @@ def line(text: str = "", *, err: bool = False) -> None:
 
 
 def fact(label: str, text: str, *, err: bool = False, width: int = LABEL_WIDTH) -> None:
-    """A line `Label      text`."""
+    """A line `Label      text`; on a terminal the text's further lines stand below its first."""
+    columns = shutil.get_terminal_size().columns
+    copied = "\x1b" in text  # a command in a colour, which must stay in one piece
+    if is_terminal("stderr" if err else "stdout") and columns >= width + NARROWEST and not copied:
+        further = textwrap.wrap(
+            text, columns - width, break_long_words=False, break_on_hyphens=False
+        )
+        text = f"\n{' ' * width}".join(further)
     line(f"{bold(label.ljust(width))}{text}", err=err)
 
 

@@ -38,11 +38,24 @@ def show_table(
 
     say.line(say.bold(title))
     table = Table(box=SIMPLE_HEAD, show_edge=False)
-    for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for number, row in enumerate(rows):
-        table.add_row(*map(Text, row), end_section=total and number == len(rows) - 2)
+    for place, column in enumerate(columns):
+        # A name can be broken where the terminal is narrow; a number cannot.
+        longest = max((len(row[place]) for row in rows), default=0) if column in right else None
+        table.add_column(
+            column,
+            justify="left" if longest is None else "right",
+            overflow="fold",
+            min_width=None if longest is None else longest + 2,  # and a space on both sides
+        )
+    for place, row in enumerate(rows):
+        table.add_row(*map(Text, row), end_section=total and place == len(rows) - 2)
     # A file or a pipe has no edge at which a line would have to be broken.
     width = None if say.is_terminal() else WIDE
-    Console(file=sys.stdout, highlight=False, width=width).print(table)
+    console = Console(
+        file=sys.stdout,
+        highlight=False,
+        width=width,
+        color_system="auto" if say.has_color() else None,
+    )
+    console.print(table)
     say.line()
