@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
 
 WIDE = 200
 """Columns of what is not a terminal."""
+
+NARROW = 60
+"""Columns below which headings of numbers are one word a line."""
 
 
 def show_table(
@@ -38,14 +42,15 @@ def show_table(
 
     say.line(say.bold(title))
     table = Table(box=SIMPLE_HEAD, show_edge=False)
-    for place, column in enumerate(columns):
-        # A name can be broken where the terminal is narrow; a number cannot.
-        longest = max((len(row[place]) for row in rows), default=0) if column in right else None
+    narrow = say.is_terminal() and shutil.get_terminal_size().columns < NARROW
+    for column in columns:
+        # A name can be broken where there is too little room; a number cannot.
+        number = column in right
         table.add_column(
-            column,
-            justify="left" if longest is None else "right",
+            column.replace(" ", "\n") if narrow and number else column,
+            justify="right" if number else "left",
             overflow="fold",
-            min_width=None if longest is None else longest + 2,  # and a space on both sides
+            no_wrap=number,
         )
     for place, row in enumerate(rows):
         table.add_row(*map(Text, row), end_section=total and place == len(rows) - 2)
