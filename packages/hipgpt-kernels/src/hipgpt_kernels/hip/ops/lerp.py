@@ -34,7 +34,5 @@ def lerp(
     vector = vector_width(start, end, out)
     blocks = block_count(backend, start.size, WIDTH // start.itemsize if vector else 1)
     arrays = out, start, end
-    LERP.launch(
-        backend, "", blocks, THREADS, *arrays, start.size, number, pointer, blocks, vector
-    )
+    LERP.launch(backend, "", blocks, THREADS, *arrays, start.size, number, pointer, blocks, vector)
     return out
