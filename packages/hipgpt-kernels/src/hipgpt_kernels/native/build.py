@@ -8,6 +8,7 @@ imports only the standard library, because the hook loads this file by its path.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import shutil
@@ -51,6 +52,13 @@ def find_compiler() -> str | None:
     return None
 
 
+def source_hash() -> str:
+    """What tells one state of csrc/ from another; a library keeps that of its own."""
+    files = sorted(path for path in SOURCES.iterdir() if path.suffix in (".h", ".cpp"))
+    parts = [part for path in files for part in (path.name.encode(), path.read_bytes())]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
+
+
 def library_path(width: int) -> Path:
     """Where the library for vectors of `width` floats lies."""
     return CODE / f"cpu-{width}.so"
@@ -69,7 +77,8 @@ def build() -> list[Path]:
     CODE.mkdir()
     running = []
     for width, flags in targets().items():
-        command = [compiler, *FLAGS, *flags, "-o", str(library_path(width))]
+        name = f'-DHIPGPT_SOURCES="{source_hash()}"'
+        command = [compiler, *FLAGS, name, *flags, "-o", str(library_path(width))]
         command.append(str(SOURCES / "kernels.cpp"))
         process = subprocess.Popen(  # noqa: S603  # the compiler that the user has
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-from ctypes import POINTER, c_double, c_float, c_int32, c_int64, c_uint64, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_float, c_int32, c_int64, c_uint64, c_void_p
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from hipgpt_kernels.native.build import library_path
+from hipgpt_kernels.native.build import SOURCES, library_path, source_hash
 
 if TYPE_CHECKING:
     import numpy as np
@@ -49,6 +49,7 @@ P, N, F, V = c_void_p, c_int64, c_float, POINTER(View)
 
 I = c_int32
 SIGNATURES: dict[str, tuple[Any, list[Any]]] = {
+    "hipgpt_sources": (c_char_p, []),
     "hipgpt_width": (I, []),
     "hipgpt_own_width": (I, []),
     "hipgpt_gemm": (None, [I, N, N, N, P, N, N, P, N, N, P, I, POINTER(Epilogue)]),
@@ -81,10 +82,13 @@ def open_library(width: int) -> Any:
         for name, (result, arguments) in SIGNATURES.items():
             function = getattr(library, name)
             function.restype, function.argtypes = result, arguments
+        built_from = library.hipgpt_sources().decode()
     except (OSError, AttributeError) as error:
         raise LibraryError(
             f"the native CPU library {path.name} cannot be loaded ({error}); {REMEDY}"
         ) from error
+    if SOURCES.exists() and built_from != source_hash():
+        raise LibraryError(f"the native CPU library is older than its sources; {REMEDY}")
     return library
 
 

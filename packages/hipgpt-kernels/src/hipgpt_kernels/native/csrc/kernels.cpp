@@ -29,6 +29,9 @@ EXPORT int32_t hipgpt_width() {
     return 4;
 }
 
+// What the sources were that this library was made of; see build.py.
+EXPORT const char* hipgpt_sources() { return HIPGPT_SOURCES; }
+
 // Floats of a vector of this library.
 EXPORT int32_t hipgpt_own_width() { return W; }
 
