@@ -209,6 +209,21 @@ def training_options() -> Callable[[Decorated], Decorated]:
     )  # fmt: skip
 
 
+def tokenizer_path_option() -> Callable[[Decorated], Decorated]:
+    """Which tokenizer a trained model has; `load.Trained.tokenizer` takes it."""
+    return option(
+        "--tokenizer-path", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
+        show_default="beside the checkpoint", group="Run",
+        help="Tokenizer of the model.")  # fmt: skip
+
+
+def dtype_option() -> Callable[[Decorated], Decorated]:
+    """What a trained model computes in; `load.Trained.load` takes it."""
+    return option(
+        "--dtype", type=click.Choice(["float32", "bf16", "fp16"]), default="float32",
+        group="Device", help="What the model computes in; bf16 and fp16 are for GPUs.")  # fmt: skip
+
+
 def decode_weights_option() -> Callable[[Decorated], Decorated]:
     """How the CPU reads weights while it writes; `device.set_decode_weights` takes it."""
     return option(

@@ -76,23 +76,10 @@ NOTICE = (
 )
 @option_sets.sampling_options()
 @option_sets.trained_options("Run to talk with")
-@option(
-    "--tokenizer-path",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    show_default="beside the checkpoint",
-    group="Run",
-    help="Tokenizer of the model.",
-)
+@option_sets.tokenizer_path_option()
 @option_sets.device_options()
 @option_sets.decode_weights_option()
-@option(
-    "--dtype",
-    type=click.Choice(["float32", "bf16", "fp16"]),
-    default="float32",
-    group="Device",
-    help="What the model computes in; the CPU has float32 only.",
-)
+@option_sets.dtype_option()
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Have a dialogue with a trained model: the newest run's, unless told otherwise.

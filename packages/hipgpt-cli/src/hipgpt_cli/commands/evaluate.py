@@ -58,22 +58,9 @@ if TYPE_CHECKING:
 )
 @option("--json", "as_json", is_flag=True, group="Output", help="Print one JSON object.")
 @option_sets.trained_options("Run to measure")
-@option(
-    "--tokenizer-path",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    show_default="beside the checkpoint",
-    group="Run",
-    help="Tokenizer of the model.",
-)
+@option_sets.tokenizer_path_option()
 @option_sets.device_options()
-@option(
-    "--dtype",
-    type=click.Choice(["float32", "bf16", "fp16"]),
-    default="float32",
-    group="Device",
-    help="What the model computes in; the CPU has float32 only.",
-)
+@option_sets.dtype_option()
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Measure a model: its perplexity and bits per byte on a text, its answers to HellaSwag."""

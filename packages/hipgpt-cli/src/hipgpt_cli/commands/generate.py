@@ -86,23 +86,10 @@ if TYPE_CHECKING:
 )
 @option_sets.sampling_options()
 @option_sets.trained_options("Run to take")
-@option(
-    "--tokenizer-path",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    show_default="beside the checkpoint",
-    group="Run",
-    help="Tokenizer of the model.",
-)
+@option_sets.tokenizer_path_option()
 @option_sets.device_options()
 @option_sets.decode_weights_option()
-@option(
-    "--dtype",
-    type=click.Choice(["float32", "bf16", "fp16"]),
-    default="float32",
-    group="Device",
-    help="What the model computes in; bf16 and fp16 are for GPUs.",
-)
+@option_sets.dtype_option()
 @option(
     "--json",
     "as_json",

@@ -41,14 +41,7 @@ DEFAULT = Limits()
 )
 @option("--port", type=Integer(0, 65535), default=8000, group="Address", help="0 takes a free one.")
 @option_sets.trained_options("Run to serve")
-@option(
-    "--tokenizer-path",
-    type=click.Path(exists=True, dir_okay=False),
-    metavar="FILE",
-    show_default="beside the checkpoint",
-    group="Run",
-    help="Tokenizer of the model.",
-)
+@option_sets.tokenizer_path_option()
 @option(
     "--model-name",
     metavar="NAME",
@@ -114,13 +107,7 @@ DEFAULT = Limits()
 )
 @option_sets.device_options()
 @option_sets.decode_weights_option()
-@option(
-    "--dtype",
-    type=click.Choice(["float32", "bf16", "fp16"]),
-    default="float32",
-    group="Device",
-    help="What the model computes in; the CPU has float32 only.",
-)
+@option_sets.dtype_option()
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Serve a trained model: the newest run's, unless told otherwise.
