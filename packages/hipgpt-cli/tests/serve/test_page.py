@@ -93,7 +93,7 @@ def test_stop_keeps_the_text_and_frees_the_row(serving, visit):
         fill_options(page, max_tokens=4000)
         page.get_by_role("button", name="Continue").click()
         page.get_by_text("Writing").wait_for()
-        page.wait_for_timeout(200)
+        page.wait_for_function("document.querySelector('#made').textContent")
         assert page.get_by_role("button", name="Continue").is_disabled()
         page.get_by_role("button", name="Stop").click()
         page.get_by_text("Stopped.").wait_for()
