@@ -141,3 +141,14 @@ def test_a_trainer_says_what_does_not_fit(any_backend, monkeypatch):
     data = TokenData(np.zeros(600, np.uint16), 12)
     with pytest.raises(MemoryError, match=r"activations .* GiB\) and 0.00 GiB are free"):
         Trainer(tiny_config(), TrainConfig(batch_size=512), data, any_backend)
+
+
+@pytest.mark.parametrize(("dtype", "of_one", "shared"), [("float32", 16, 8), ("bf16", 18, 12)])
+def test_ranks_share_out_what_only_the_optimizer_needs(dtype, of_one, shared):
+    """Bytes a parameter as docs/distributed.md has them: the shared ones over the ranks."""
+    config = GPTConfig(50257, 1024, 768, 12, 12, 3072, tied=True, output_bias=False)
+    parts = "weights", "gradients", "moments"
+    for owners in (1, 4):
+        needed = run_bytes(config, TrainConfig(dtype=dtype), 1024, Stub(1 << 40), owners)
+        each = sum(needed[part] for part in parts) / config.num_parameters()
+        assert each == pytest.approx(of_one - shared + shared / owners, rel=1e-2)

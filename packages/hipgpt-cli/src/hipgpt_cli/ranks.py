@@ -80,6 +80,11 @@ class Lead:
         self._told = False
 
     @property
+    def size(self) -> int:
+        """How many processes there are."""
+        return 1 if self.world is None else self.world.size
+
+    @property
     def local_rank(self) -> int:
         """Number of the GPU that this process takes."""
         return 0 if self.world is None else self.world.local_rank

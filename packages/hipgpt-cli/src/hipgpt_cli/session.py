@@ -74,7 +74,7 @@ def _new(ctx: click.Context, params: dict[str, Any], lead: Lead) -> Iterator[Ses
     training = options.make_config(ctx, TrainConfig, params)
     backend = _open_device(params, lead)
     _check_precision(backend, training)
-    _check_memory(backend, model, lead.share(training))
+    _check_memory(backend, model, lead.share(training), lead.size, params["zero"])
 
     from hipgpt_cli.prepare import prepared
     from hipgpt_cli.system import machine
@@ -121,7 +121,7 @@ def _resumed(ctx: click.Context, params: dict[str, Any], lead: Lead) -> Iterator
         start = find_start(ctx, params, source)
         backend = _open_device(params, lead)
         _check_precision(backend, start.training)
-        _check_memory(backend, start.model, lead.share(start.training))
+        _check_memory(backend, start.model, lead.share(start.training), lead.size, params["zero"])
         found = set_up(ctx, params, start)
         if params["ckpt"] is not None:
             stack.enter_context(locked(found.run.lock))
@@ -236,8 +236,17 @@ def _check_precision(backend: Backend, training: TrainConfig) -> None:
         raise UserError(f"--dtype {training.dtype} cannot be used here: {error}") from error
 
 
-def _check_memory(backend: Backend, model: GPTConfig, training: TrainConfig) -> None:
+def _check_memory(
+    backend: Backend, model: GPTConfig, training: TrainConfig, size: int, zero: int
+) -> None:
     """Refuse what does not fit, before anything is allocated, and say what would.
+
+    Args:
+        backend: of this process.
+        model: the sizes.
+        training: with the batch of this process.
+        size: how many processes there are.
+        zero: --zero.
 
     Raises:
         UserError: it does not fit.
@@ -245,11 +254,12 @@ def _check_memory(backend: Backend, model: GPTConfig, training: TrainConfig) -> 
     from hipgpt_model.memory import available_bytes, run_bytes, smaller_runs
 
     T = model.max_seq_len
-    needed, available = run_bytes(model, training, T, backend), available_bytes(backend)
+    owners = size if zero else 1
+    needed, available = run_bytes(model, training, T, backend, owners), available_bytes(backend)
     if not 0 < available < sum(needed.values()):
         return
-    runs = smaller_runs(model, training, T, backend, available)
-    fitting = " or ".join(_changes(training, run) for run in runs)
+    runs = smaller_runs(model, training, T, backend, available, owners)
+    fitting = " or ".join(_changes(training, run, size) for run in runs)
     parts = ", ".join(f"{name} {human.size(size)}" for name, size in needed.items())
     raise UserError(
         f"training this model takes about {human.size(sum(needed.values()))} of memory ({parts}) "
@@ -262,13 +272,13 @@ def _check_memory(backend: Backend, model: GPTConfig, training: TrainConfig) -> 
     )
 
 
-def _changes(training: TrainConfig, run: TrainConfig) -> str:
+def _changes(training: TrainConfig, run: TrainConfig, size: int) -> str:
     """The options that make one run of another."""
     words = []
     if run.dtype != training.dtype:
         words += ["--dtype", run.dtype]
     if run.batch_size != training.batch_size:
-        words += ["--batch", str(run.batch_size), "--grad-accum", str(run.grad_accum)]
+        words += ["--batch", str(run.batch_size * size), "--grad-accum", str(run.grad_accum)]
     if run.checkpoint_activations != training.checkpoint_activations:
         words += ["--checkpoint-activations"]
     return " ".join(words)

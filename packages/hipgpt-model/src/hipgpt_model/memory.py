@@ -73,8 +73,18 @@ def training_bytes(
     }
 
 
-def run_bytes(config: GPTConfig, training: TrainConfig, T: int, backend: Backend) -> dict[str, int]:
-    """`training_bytes` of a run on a backend, with the running average where it keeps one."""
+def run_bytes(
+    config: GPTConfig, training: TrainConfig, T: int, backend: Backend, owners: int = 1
+) -> dict[str, int]:
+    """`training_bytes` of a run on a backend, with the running average where it keeps one.
+
+    Args:
+        config: the model.
+        training: how it is trained; the batch is that of this process.
+        T: tokens in a row.
+        backend: where.
+        owners: processes that share out what only the optimizer needs.
+    """
     needed = training_bytes(
         config,
         training.batch_size,
@@ -88,6 +98,11 @@ def run_bytes(config: GPTConfig, training: TrainConfig, T: int, backend: Backend
     )
     if training.ema:
         needed["running average"] = needed["gradients"]  # as many float32
+    masters = needed["gradients"] if training.dtype != "float32" else 0  # as many float32
+    needed["weights"] -= masters - masters // owners
+    needed["moments"] //= owners
+    if masters and training.ema:  # it is of what the process owns of them
+        needed["running average"] //= owners
     return needed
 
 
@@ -98,7 +113,12 @@ def available_bytes(backend: Backend) -> int:
 
 
 def smaller_runs(
-    config: GPTConfig, training: TrainConfig, T: int, backend: Backend, available: int
+    config: GPTConfig,
+    training: TrainConfig,
+    T: int,
+    backend: Backend,
+    available: int,
+    owners: int = 1,
 ) -> list[TrainConfig]:
     """Runs that train on the same batches and fit in so many bytes, the least change first.
 
@@ -107,7 +127,7 @@ def smaller_runs(
     """
 
     def fits(run: TrainConfig) -> bool:
-        return sum(run_bytes(config, run, T, backend).values()) <= available
+        return sum(run_bytes(config, run, T, backend, owners).values()) <= available
 
     def first_fitting(runs: Iterator[TrainConfig]) -> list[TrainConfig]:
         return [run for run in runs if fits(run)][:1]

@@ -140,12 +140,13 @@ class Trainer:
         B, T = train_config.batch_size, data.T
         rows = slice(0, B) if ranks is None else ranks.rows(B)
         share = replace(train_config, batch_size=rows.stop - rows.start)
-        needed = run_bytes(model_config, share, T, backend)
+        owners = 1 if ranks is None else ranks.owners
+        needed = run_bytes(model_config, share, T, backend, owners)
         if parameters is not None:  # these have their memory already
             needed = {"activations": needed["activations"]}
         available = available_bytes(backend)
         if sum(needed.values()) > available:
-            smaller = smaller_runs(model_config, share, T, backend, available)
+            smaller = smaller_runs(model_config, share, T, backend, available, owners)
             raise MemoryError(shortage(needed, available, smaller))
         if parameters is None:
             dtype = train_config.dtype

@@ -53,6 +53,11 @@ class Ranks:
         self.own: list[Own] = []
         self.watch: Watch | None = None
 
+    @property
+    def owners(self) -> int:
+        """Among how many ranks the optimizer's memory is shared out."""
+        return self.world.size if self.zero else 1
+
     def rows(self, batch_size: int) -> slice:
         """The rows of a batch that this rank trains on.
 
