@@ -5,7 +5,6 @@ import json
 import pytest
 
 from hipgpt_cli.bench import timing
-from hipgpt_cli.bench.result import Result, Row
 from hipgpt_cli.bench.workload import (
     SIZES,
     generation_flop,
@@ -35,9 +34,10 @@ def test_train_alone(run):
     found = json.loads(result.stdout)
     (row,) = found["rows"]
     assert row["program"] == "hipgpt"
-    assert row["tokens_per_s"] == pytest.approx(2 * 16 / (row["milliseconds"] / 1e3))
+    figures = row["figures"]
+    assert figures["tokens/s"] == pytest.approx(2 * 16 / (figures["ms"] / 1e3))
     assert found["settings"]["model"]["embed_dim"] == 32
-    assert row["utilisation"] is None
+    assert "of peak" not in figures
 
 
 def test_train_beside_torch(run, torch, tmp_path):
@@ -49,8 +49,9 @@ def test_train_beside_torch(run, torch, tmp_path):
     found = json.loads(path.read_text())
     ours, peer = found["rows"]
     assert peer["program"].startswith("torch")
-    assert peer["times_ours"] == pytest.approx(peer["milliseconds"] / ours["milliseconds"])
-    assert ours["utilisation"] == pytest.approx(ours["tflops"] / 0.5)
+    assert peer["ratio"] == pytest.approx(peer["figures"]["ms"] / ours["figures"]["ms"])
+    assert ours["figures"]["of peak"] == pytest.approx(ours["figures"]["TFLOP/s"] / 0.5)
+    assert found["versions"]["torch"] in peer["program"]
     mine, theirs = found["settings"]["first_losses"].values()
     assert mine == pytest.approx(theirs, rel=1e-4)
 
@@ -76,9 +77,9 @@ def test_generate(run):
     options = [*SMALL, "--batch", "3", "--prompt", "5", "--tokens", "4", "--json", "-"]
     found = json.loads(run("bench", "generate", *options).stdout)
     assert [row["work"] for row in found["rows"]] == ["read", "write"]
-    read, write = found["rows"]
-    assert read["tokens_per_s"] == pytest.approx(3 * 5 / (read["milliseconds"] / 1e3))
-    assert write["tokens_per_s"] == pytest.approx(3 / (write["milliseconds"] / 1e3))
+    read, write = (row["figures"] for row in found["rows"])
+    assert read["tokens/s"] == pytest.approx(3 * 5 / (read["ms"] / 1e3))
+    assert write["tokens/s"] == pytest.approx(3 / (write["ms"] / 1e3))
 
 
 def test_ops(run, torch):
@@ -152,9 +153,3 @@ def test_turns_alternate_and_count_steps():
     times = timing.in_turns(programs, rounds=2, steps=3)
     assert set(times) == {"a", "b"}
     assert [name for name, n in calls if n == 3] == ["a", "b"] * 3
-
-
-def test_a_ratio_is_of_the_same_work():
-    result = Result("", "", {}, [Row("x", "hipgpt", 2.0), Row("y", "hipgpt", 5.0)])
-    result.rows.append(Row("x", "peer", 3.0))
-    assert [result.ratio(row) for row in result.rows] == [None, None, 1.5]

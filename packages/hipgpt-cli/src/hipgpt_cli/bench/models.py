@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hipgpt_cli.bench import torch_gpt
+from hipgpt_cli.bench.machine import machine, versions
 from hipgpt_cli.bench.ours import OursGeneration, OursTraining, first_batch
-from hipgpt_cli.bench.result import Result, Row
+from hipgpt_cli.bench.result import Result, Row, figures
 from hipgpt_cli.bench.timing import in_turns
 from hipgpt_cli.bench.workload import (
     generation_flop,
@@ -108,6 +109,8 @@ def bench_training(
             "peak_tflops": peak,
             "first_losses": losses,
         },
+        machine(),
+        versions("torch", backend=backend),
     )
     for name, seconds in times.items():
         tflops = flop / seconds / 1e12
@@ -115,11 +118,15 @@ def bench_training(
             Row(
                 "step",
                 name,
-                seconds * 1e3,
-                tokens_per_s=tokens / seconds,
-                tflops=tflops,
-                utilisation=tflops / peak if peak else None,
-                memory=memory.get(name) or programs[name].memory(),
+                figures(
+                    {
+                        "ms": seconds * 1e3,
+                        "tokens/s": tokens / seconds,
+                        "TFLOP/s": tflops,
+                        "of peak": tflops / peak if peak else None,
+                        "bytes": memory.get(name) or programs[name].memory(),
+                    }
+                ),
             )
         )
     return result
@@ -180,7 +187,7 @@ def bench_generation(
     memory = {"hipgpt": ours.memory()}
     if against:
         peer = torch_gpt.TorchGeneration(
-            config, dtype, ours.weights, rows, torch_device(backend), threads
+            config, dtype, ours.weights, rows, prompt + count, torch_device(backend), threads
         )
         programs[peer.name] = peer
         first[peer.name] = peer.run(prompts, count)[1]
@@ -206,6 +213,8 @@ def bench_generation(
             "tokens": count,
             "peak_tflops": peak,
         },
+        machine(),
+        versions("torch", backend=backend),
         notes=["read: the prompts and the first token; write: each further token of every row"],
     )
     read_flop = rows * prompt * generation_flop(config, prompt / 2)
@@ -226,12 +235,16 @@ def bench_generation(
                 Row(
                     work,
                     name,
-                    seconds * 1e3,
-                    tokens_per_s=tokens / seconds,
-                    tflops=tflops,
-                    utilisation=tflops / peak if peak else None,
-                    gbytes_per_s=moved / seconds / 1e9 if moved else None,
-                    memory=memory.get(name) or programs[name].memory(),
+                    figures(
+                        {
+                            "ms": seconds * 1e3,
+                            "tokens/s": tokens / seconds,
+                            "TFLOP/s": tflops,
+                            "of peak": tflops / peak if peak else None,
+                            "GB/s": moved / seconds / 1e9 if moved else None,
+                            "bytes": memory.get(name) or programs[name].memory(),
+                        }
+                    ),
                 )
             )
     return result

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hipgpt_cli.bench.machine import machine, versions
 from hipgpt_cli.bench.models import device_name, torch_device
-from hipgpt_cli.bench.result import Result, Row
+from hipgpt_cli.bench.result import Result, Row, figures
 from hipgpt_cli.bench.torch_gpt import torch_dtype
 from hipgpt_cli.bench.workload import peak_tflops
 
@@ -85,6 +86,8 @@ def bench_ops(
         f"{dtype}",
         backend.description,
         {"model": config.to_dict(), "dtype": dtype, "rows": rows, "peak_tflops": peak},
+        machine(),
+        versions("torch", backend=backend),
     )
     with made.stream:
         for op in _ops(config, rows, item, made):
@@ -98,10 +101,14 @@ def bench_ops(
                     Row(
                         op.name,
                         name,
-                        ms,
-                        tflops=tflops,
-                        utilisation=tflops / peak if peak and tflops else None,
-                        gbytes_per_s=op.nbytes / ms / 1e6,
+                        figures(
+                            {
+                                "ms": ms,
+                                "TFLOP/s": tflops,
+                                "of peak": tflops / peak if peak and tflops else None,
+                                "GB/s": op.nbytes / ms / 1e6,
+                            }
+                        ),
                     )
                 )
     return result

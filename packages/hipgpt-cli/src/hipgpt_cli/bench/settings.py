@@ -128,17 +128,13 @@ def require_peer(params: dict[str, Any]) -> None:
 
 def tell(result: Result, params: dict[str, Any]) -> None:
     """Print the table, and write the JSON file where one is asked for."""
-    import json
-    from pathlib import Path
-
     from hipgpt_cli.bench.table import show_result
 
     path = params["json_path"]
-    text = json.dumps(result.to_dict(), indent=2, ensure_ascii=False)
     if path == "-":
-        say.line(text)
+        say.line(result.to_json())
         return
     show_result(result)
     if path is not None:
-        Path(path).write_text(text + "\n", "utf-8")
+        result.write(path)
         say.fact("Written", path)

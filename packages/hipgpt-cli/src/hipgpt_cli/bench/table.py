@@ -8,11 +8,22 @@ from hipgpt_cli import human, say
 from hipgpt_cli.tables import show_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hipgpt_cli.bench.result import Result, Row
 
 MANY = 4
 """More pieces of work than this get one line each."""
-NUMBERS = ("ms", "tokens/s", "TFLOP/s", "of peak", "GB/s", "memory", "time")
+UNITS: dict[str, tuple[str, Callable[[float], str]]] = {
+    "ms": ("ms", "{:.4g}".format),
+    "tokens/s": ("tokens/s", "{:,.0f}".format),
+    "TFLOP/s": ("TFLOP/s", "{:.3g}".format),
+    "of peak": ("of peak", human.percent),
+    "GB/s": ("GB/s", "{:,.3g}".format),
+    "memory": ("bytes", lambda value: human.size(int(value))),
+}
+"""Column -> the unit of its figures, and how one is written."""
+NUMBERS = (*UNITS, "time")
 
 
 def show_result(result: Result) -> None:
@@ -44,7 +55,7 @@ def _show_by_work(result: Result) -> None:
             full = _row(result, row)
             cells[row.work] = [row.work, full[2], "", full[4], full[5], full[6], ""]
         else:
-            cells[row.work][2] = f"{row.milliseconds:.4g}"
+            cells[row.work][2] = f"{row.figures['ms']:.4g}"
             cells[row.work][6] = f"{result.ratio(row) or 0:.2f}×"
     names = ("work", "ms", "torch ms", "TFLOP/s", "of peak", "GB/s", "time")
     kept = [i for i in range(len(names)) if any(row[i] for row in cells.values())]
@@ -57,15 +68,8 @@ def _show_by_work(result: Result) -> None:
 
 
 def _row(result: Result, row: Row) -> list[str]:
-    ratio = result.ratio(row)
-    return [
-        row.work,
-        row.program,
-        f"{row.milliseconds:.4g}",
-        f"{row.tokens_per_s:,.0f}" if row.tokens_per_s else "",
-        f"{row.tflops:.3g}" if row.tflops else "",
-        human.percent(row.utilisation) if row.utilisation else "",
-        f"{row.gbytes_per_s:,.3g}" if row.gbytes_per_s else "",
-        human.size(row.memory) if row.memory else "",
-        f"{ratio:.2f}×" if ratio else "",
+    cells = [
+        write(row.figures[unit]) if unit in row.figures else "" for unit, write in UNITS.values()
     ]
+    ratio = result.ratio(row)
+    return [row.work, row.program, *cells, f"{ratio:.2f}×" if ratio else ""]

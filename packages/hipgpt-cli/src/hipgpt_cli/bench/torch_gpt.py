@@ -242,13 +242,14 @@ class TorchTraining:
 
 
 class TorchGeneration:
-    """Greedy text in PyTorch with a KV cache of a fixed size.
+    """Greedy text in PyTorch with a static KV cache.
 
     Args:
         config: the model.
         dtype: of the weights and the cache.
         weights: NumPy arrays by our names.
         rows: B.
+        length: tokens of a prompt and of what is written to it: the positions of the cache.
         device: "cpu" or "cuda".
         threads: of the CPU; None leaves PyTorch's own choice.
     """
@@ -259,6 +260,7 @@ class TorchGeneration:
         dtype: str,
         weights: Mapping[str, np.ndarray],
         rows: int,
+        length: int,
         device: str,
         threads: int | None = None,
     ) -> None:
@@ -275,21 +277,24 @@ class TorchGeneration:
             for name, array in weights.items()
         }
         self.model = Model(config, w)
-        S, H = config.max_seq_len, config.num_heads
+        H = config.num_heads
         # A tensor for each layer: of a view of one, the compiler would copy the whole to write it.
         self.keys, self.values = (
             [
-                torch.zeros(rows, H, S, config.head_dim, device=device, dtype=kind)
+                torch.zeros(rows, H, length, config.head_dim, device=device, dtype=kind)
                 for _ in range(config.num_layers)
             ]
             for _ in range(2)
         )
-        self.places = torch.arange(S, device=device)
+        self.places = torch.arange(length, device=device)
+        self.drawn = torch.zeros(rows, length, device=device, dtype=torch.int64)
         self.token = torch.zeros(rows, 1, device=device, dtype=torch.int64)
         self.position = torch.zeros(1, device=device, dtype=torch.int64)
         self.graph: Any = None
-        self.decode = torch.compile(self._decode, dynamic=False) if self.gpu else self._decode
-        how = "compiled, one CUDA graph a token" if self.gpu else "eager"
+        self.decode = self._decode
+        if self.gpu:
+            self.decode = torch.compile(self._decode, dynamic=False, fullgraph=True)
+        how = "compiled, static cache, one CUDA graph a token" if self.gpu else "eager"
         self.name = f"torch {torch.__version__.partition('+')[0]} {how}"
 
     def _read(self, prompts: Any) -> Any:
@@ -323,6 +328,7 @@ class TorchGeneration:
     def _next(self) -> None:
         self.token.copy_(self.decode(self.token, self.position))
         self.position += 1
+        self.drawn.index_copy_(1, self.position, self.token)
 
     def run(self, prompts: np.ndarray, count: int) -> tuple[float, list[list[int]]]:
         """As `ours.OursGeneration.run`."""
@@ -331,20 +337,19 @@ class TorchGeneration:
             ids = torch.from_numpy(prompts.astype(np.int64)).to(self.token.device)
             if self.gpu and self.graph is None:
                 self._capture(ids)
-            drawn = torch.empty(count, len(prompts), device=ids.device, dtype=torch.int64)
             if self.gpu:
                 torch.cuda.synchronize()
             began = time.perf_counter()
             self.token.copy_(self._read(ids))
-            self.position.fill_(prompts.shape[1])
-            drawn[0] = self.token[:, 0]
-            for number in range(1, count):
+            n = prompts.shape[1]
+            self.position.fill_(n)
+            self.drawn[:, n : n + 1] = self.token
+            for _ in range(1, count):
                 if self.graph is None:
                     self._next()
                 else:
                     self.graph.replay()
-                drawn[number] = self.token[:, 0]
-            rows = drawn.T.tolist()  # waits
+            rows = self.drawn[:, n : n + count].tolist()  # waits
             return time.perf_counter() - began, rows
 
     def _capture(self, ids: Any) -> None:
@@ -353,8 +358,8 @@ class TorchGeneration:
         side.wait_stream(cuda.current_stream())
         with cuda.stream(side):
             self.token.copy_(self._read(ids))
-            self.position.fill_(ids.shape[1])
             for _ in range(WARM_UP):
+                self.position.fill_(ids.shape[1])  # the cache may have room for one more only
                 self._next()
         cuda.current_stream().wait_stream(side)
         self.graph = cuda.CUDAGraph()
