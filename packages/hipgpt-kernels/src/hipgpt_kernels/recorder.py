@@ -114,7 +114,7 @@ def _ops(backend: Backend) -> list[str]:
 
     return [
         name
-        for name in vars(Backend)
+        for name in dir(Backend)
         if not name.startswith("_") and name not in NOT_TIMED and callable(getattr(backend, name))
     ]
 

@@ -24,7 +24,7 @@ void take_row(const i64* table,  // (rows, W)
   for (int i = thread_index(); i < W; i += THREADS) out[i] = table[row * W + i];
 }
 
-// As `Control` in backend.py.
+// As `Control` in backend/training.py.
 enum Control {
   LOSS_SCALE, GOOD_STEPS, NORM_MEAN, NORM_STEPS, OVERFLOWS, OUTLIERS, LOST_IN_A_ROW, NORM
 };

@@ -1,6 +1,6 @@
 """How the checks see device arrays: the contract says float32, here the 16-bit types do too.
 
-The odd thing: nothing is converted. `checks.py` looks at shape, dtype and strides alone, so an op
+The odd thing: nothing is converted. `checks` looks at shape, dtype and strides alone, so an op
 hands it a description in which the op's own floating type is called float32.
 """
 
