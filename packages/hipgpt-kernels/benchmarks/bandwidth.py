@@ -1,4 +1,4 @@
-"""What the benchmarks of memory-bound ops share: a clock, copies to compare with, a table.
+"""What the benchmarks of memory-bound ops share: a clock, copies to compare with, a record.
 
 The odd thing: several launches are captured in one graph, over several sets of arrays in turn, so
 that neither the host's part of a launch nor what the cache kept of the last one is counted. Copies
@@ -7,11 +7,15 @@ are not captured: a graph's copy node is slower than the copy that the stream ma
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import hipgpt_kernels
+from hipgpt_cli.bench.machine import machine, versions
+from hipgpt_cli.bench.result import Result, Row
 from hipgpt_kernels.hip.driver import Event
 from hipgpt_kernels.hip.dtypes import as_dtype
 
@@ -29,16 +33,38 @@ COPY_SETS = 8
 """Places that smaller copies go around."""
 
 
+COPY, EQUAL_COPY = f"copy of {2 * COPY_BYTES / 1e9:.0f} GB", "copy of the same bytes"
+"""The peers, as the record names them."""
+
+
+def options(doc: str | None) -> argparse.ArgumentParser:
+    """A parser with what every benchmark takes; `doc` is the module's."""
+    parser = argparse.ArgumentParser(description=(doc or "").splitlines()[0])
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record there")
+    return parser
+
+
 class Bench:
     """A backend, a source of random arrays and the bandwidth of a copy.
+
+    Args:
+        title: what is measured.
 
     Attributes:
         backend: the GPU.
         copy_rate: bytes read and written in a second by a large copy.
+        result: the record of what was reported.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, title: str) -> None:
         self.backend: Any = hipgpt_kernels.load_backend("hip")
+        self.result = Result(
+            title,
+            self.backend.description,
+            {"rounds": ROUNDS, "launches": LAUNCHES},
+            machine(),
+            versions(backend=self.backend),
+        )
         self._rng = np.random.default_rng(0)
         self._copied = [self.backend.empty((COPY_BYTES,), np.uint8) for _ in range(2)]
         self.copy_rate = self.rate_of_copy(2 * COPY_BYTES)
@@ -94,7 +120,9 @@ class Bench:
             graph.launch()
         return self.median(graph.launch) / LAUNCHES
 
-    def report(self, name: str, nbytes: int, calls: Sequence[Callable[[], Any]]) -> None:
+    def report(
+        self, op: str, sizes: dict[str, Any], nbytes: int, calls: Sequence[Callable[[], Any]]
+    ) -> None:
         """Print a line: the time, the bytes that must move, their rate, and its share of copies'.
 
         The first share is of the large copy's rate, the second of a copy's of the same bytes, which
@@ -103,7 +131,19 @@ class Bench:
         seconds = self.seconds(calls)
         rate = nbytes / seconds
         equal = self.rate_of_copy(nbytes)
+        mine = {"TB/s": rate / 1e12, "us": seconds * 1e6}
+        self.result.rows += [
+            Row(op, "hipgpt", mine, sizes),
+            Row(op, COPY, {"TB/s": self.copy_rate / 1e12}, sizes),
+            Row(op, EQUAL_COPY, {"TB/s": equal / 1e12}, sizes),
+        ]
+        name = " ".join([op, *(f"{key}={value}" for key, value in sizes.items())])
         print(
-            f"{name:44s} {seconds * 1e6:9.1f} µs {nbytes / 1e6:9.1f} MB {rate / 1e12:6.2f} TB/s "
+            f"{name:60s} {seconds * 1e6:9.1f} µs {nbytes / 1e6:9.1f} MB {rate / 1e12:6.2f} TB/s "
             f"{rate / self.copy_rate:5.2f} of a copy {rate / equal:5.2f} of equal bytes"
         )
+
+    def write(self, path: Path | None) -> None:
+        """Write the record, where one is asked for."""
+        if path is not None:
+            self.result.write(path)

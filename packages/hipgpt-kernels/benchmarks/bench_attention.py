@@ -1,6 +1,7 @@
 """Times causal attention, forward and backward, beside PyTorch's FlashAttention-2 and cuDNN.
 
     python benchmarks/bench_attention.py [--batch 32 --heads 12 --tokens 1024 --size 64]
+        [--dtype bfloat16] [--alone] [--json FILE]
 
 Needs a GPU; the peers need torch with the same GPU. The odd thing: times are of many launches in a
 row between two events, ours and theirs alike, so that no launch's cost on the host is counted.
@@ -10,11 +11,14 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import hipgpt_kernels
+from hipgpt_cli.bench.machine import machine, versions
+from hipgpt_cli.bench.result import Result, Row
 from hipgpt_kernels.hip.driver import Event
 from hipgpt_kernels.hip.dtypes import as_dtype
 
@@ -27,7 +31,7 @@ LAUNCHES = 20
 BACKWARD = 2.5
 """The backward's share of operations by convention: five products where the forward has two."""
 
-Result = tuple[str, float, float]
+Times = tuple[str, float, float]
 """Who, milliseconds forward, milliseconds backward."""
 
 
@@ -42,9 +46,8 @@ def median_time(work: Callable[[], Any], elapsed: Callable[[Callable[[], None]],
     return sorted(elapsed(several) for _ in range(ROUNDS))[ROUNDS // 2] / LAUNCHES
 
 
-def ours(B: int, T: int, H: int, D: int, dtype: str) -> Result:
+def ours(backend: Any, B: int, T: int, H: int, D: int, dtype: str) -> Times:
     """hipgpt: q, k, v are views of one packed array, as the model has them."""
-    backend: Any = hipgpt_kernels.load_backend("hip")
     rng = np.random.default_rng(0)
     kind = as_dtype(dtype)
 
@@ -72,7 +75,7 @@ def ours(B: int, T: int, H: int, D: int, dtype: str) -> Result:
     return "hipgpt", forward, backward
 
 
-def peers(B: int, T: int, H: int, D: int, dtype: str) -> Iterator[Result]:
+def peers(B: int, T: int, H: int, D: int, dtype: str) -> Iterator[Times]:
     """PyTorch's two fused kernels, where torch and the GPU have them."""
     import torch  # a peer, not a dependency
     from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -122,20 +125,31 @@ def main() -> None:
     choices = ("float32", "float16", "bfloat16")
     parser.add_argument("--dtype", default="bfloat16", choices=choices)
     parser.add_argument("--alone", action="store_true", help="without the peers")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record there")
     options = parser.parse_args()
     B, T, H, D = options.batch, options.tokens, options.heads, options.size
-    results = [ours(B, T, H, D, options.dtype)]
+    backend: Any = hipgpt_kernels.load_backend("hip")
+    results = [ours(backend, B, T, H, D, options.dtype)]
     if not options.alone:
         results += peers(B, T, H, D, options.dtype)
     operations = 4 * B * H * T * T * D / 2  # causal: half of the scores
-    lines = [f"B{B} H{H} T{T} D{D} {options.dtype}, causal"]
+    title = f"Attention B{B} H{H} T{T} D{D} {options.dtype}, causal"
+    lines = [title]
+    sizes = {"B": B, "H": H, "T": T, "D": D, "dtype": options.dtype}
+    record = Result(
+        title, backend.description, sizes, machine(), versions("torch", backend=backend)
+    )
     for name, forward, backward in results:
         rates = operations / forward / 1e9, BACKWARD * operations / backward / 1e9
+        for work, rate, ms in zip(("forward", "backward"), rates, (forward, backward), strict=True):
+            record.rows.append(Row(work, name, {"TFLOP/s": rate, "ms": ms}))
         lines.append(
             f"{name:18s} forward {forward:7.3f} ms {rates[0]:5.0f} TFLOP/s   "
             f"backward {backward:7.3f} ms {rates[1]:5.0f} TFLOP/s"
         )
     sys.stdout.write("\n".join(lines) + "\n")
+    if options.json:
+        record.write(options.json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Times the embedding and its gradient against the bytes that they must move.
 
     python benchmarks/bench_embedding.py [--batch 32 --tokens 1024 --vocabulary 50257 --columns 768]
+        [--json FILE]
 
 Forward: each row of the table that occurs is read, out is written. Backward: dout is read twice (in
 the order of the ids, and of the positions), each row that occurs is read and written. Ids are drawn
@@ -9,11 +10,10 @@ evenly, and as text has them: a few very often.
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
 import numpy as np
-from bandwidth import Bench
+from bandwidth import Bench, options
 
 SETS = 3
 """Sets of arrays used in turn: together far larger than a cache."""
@@ -39,14 +39,16 @@ def run(bench: Bench, B: int, T: int, V: int, E: int, dtype: str, *, skewed: boo
         backend.embedding_backward(s[1], s[0], dtable, dpositions)
 
     size = table.dtype.itemsize
-    name = f"B={B} T={T} {dtype}, {different} ids"
+    sizes = {"B": B, "T": T, "V": V, "E": E, "dtype": dtype, "skewed": skewed, "ids": different}
     bench.report(
-        f"embedding_backward {name}",
+        "embedding_backward",
+        sizes,
         2 * B * T * E * size + 2 * (different + T) * E * 4,
         [lambda s=s: backward(s) for s in sets],
     )
     bench.report(
-        f"embedding_forward {name}",
+        "embedding_forward",
+        sizes,
         (B * T + different + T) * E * size,
         [lambda s=s: forward(s) for s in sets],
     )
@@ -54,16 +56,17 @@ def run(bench: Bench, B: int, T: int, V: int, E: int, dtype: str, *, skewed: boo
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--tokens", type=int, default=1024)
     parser.add_argument("--vocabulary", type=int, default=50_257)
     parser.add_argument("--columns", type=int, default=768)
     a = parser.parse_args()
-    bench = Bench()
+    bench = Bench("Embedding")
     for dtype in ("float32", "bfloat16"):
         for skewed in (False, True):
             run(bench, a.batch, a.tokens, a.vocabulary, a.columns, dtype, skewed=skewed)
+    bench.write(a.json)
 
 
 if __name__ == "__main__":

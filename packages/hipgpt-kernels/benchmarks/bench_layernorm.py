@@ -1,16 +1,15 @@
 """Times LayerNorm, forward and backward, against the bytes that it must move.
 
-    python benchmarks/bench_layernorm.py [--rows 32768 --columns 768]
+    python benchmarks/bench_layernorm.py [--rows 32768 --columns 768] [--json FILE]
 
 Forward: x is read, out is written. Backward: dout and x are read, dx is read and written.
 """
 
 from __future__ import annotations
 
-import argparse
 from typing import Any
 
-from bandwidth import Bench
+from bandwidth import Bench, options
 
 SETS = 4
 """Sets of arrays used in turn: together far larger than a cache."""
@@ -38,20 +37,21 @@ def run(bench: Bench, M: int, E: int, dtype: str) -> None:
         )
 
     array = sets[0]["x"].nbytes
-    name = f"M={M} E={E} {dtype}"
-    bench.report(f"layernorm_forward {name}", 2 * array, [lambda s=s: forward(s) for s in sets])
-    bench.report(f"layernorm_backward {name}", 4 * array, [lambda s=s: backward(s) for s in sets])
+    sizes = {"M": M, "E": E, "dtype": dtype}
+    bench.report("layernorm_forward", sizes, 2 * array, [lambda s=s: forward(s) for s in sets])
+    bench.report("layernorm_backward", sizes, 4 * array, [lambda s=s: backward(s) for s in sets])
 
 
 def main() -> None:
     """Print a table."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--rows", type=int, default=32_768)
     parser.add_argument("--columns", type=int, default=768)
     arguments = parser.parse_args()
-    bench = Bench()
+    bench = Bench("LayerNorm")
     for dtype in ("float32", "bfloat16", "float16"):
         run(bench, arguments.rows, arguments.columns, dtype)
+    bench.write(arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,30 +1,36 @@
 """Matrix products of GPT-2 124M on the GPU beside PyTorch's (cuBLAS, hipBLASLt), in one run.
 
-    python packages/hipgpt-kernels/benchmarks/bench_linear.py [rows] [dtype]
+    python benchmarks/bench_linear.py [rows] [dtype] [--json FILE]
 
 Each line is one product: TFLOP/s of ours and of torch.matmul into an existing array, and the
-ratio. The matrix-vector lines go around a set of weights larger than any cache and give TB/s. Both
-sides are captured in graphs, so that the host's part of a launch is not counted. The odd thing:
-torch's weight gradient ends in 16 bits and starts from nothing; ours adds to float32.
+ratio. The lines of few rows, as in decoding, go around weights that no cache holds and give TB/s.
+Both sides are captured in graphs, so that the host's part of a launch is not counted. The odd
+thing: torch's weight gradient ends in 16 bits and starts from nothing; ours adds to float32.
 """
 
 from __future__ import annotations
 
+import argparse
 import itertools
 import statistics
-import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hipgpt_cli.bench.machine import machine, versions
+from hipgpt_cli.bench.result import Result, Row
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 SHAPES = [(768, 2304), (768, 768), (768, 3072), (3072, 768), (768, 50304), (768, 50257)]
 """K, N: attention in and out, the two of the feed-forward, the head, and the head unpadded."""
+FEW = (1, 2, 8)
+"""Rows of the products of decoding."""
 REPEATS = 7
 LAUNCHES = 10
 """Launches in a graph; the time is the median of REPEATS replays."""
 ROTATED_BYTES = 400_000_000
-"""Bytes of weights that the matrix-vector products go around."""
+"""Bytes of weights that the products of few rows go around."""
 
 
 def milliseconds(torch: Any, work: Callable[[], object], repeats: int = REPEATS) -> float:
@@ -41,9 +47,23 @@ def milliseconds(torch: Any, work: Callable[[], object], repeats: int = REPEATS)
     return statistics.median(start.elapsed_time(stop) for start, stop in pairs)
 
 
-def line(name: str, ours: float, theirs: float, unit: str) -> None:
-    """Print one comparison."""
-    print(f"{name:36} {ours:8.2f} {theirs:8.2f} {unit:9} {ours / theirs:5.2f}")
+class Table:
+    """Prints comparisons and keeps them for the record."""
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        self.rows: list[Row] = []
+        print(f"{'':36} {'hipgpt':>8} {peer:>8} {'':9} ratio")
+
+    def line(
+        self, work: str, sizes: dict[str, int], amount: float, unit: str, times: Sequence[float]
+    ) -> None:
+        """One comparison: `amount` of 10¹² operations or bytes in milliseconds, ours and theirs."""
+        mine, theirs = (1e3 * amount / ms for ms in times)
+        name = " ".join([work, *(f"{key}{value}" for key, value in sizes.items())])
+        print(f"{name:36} {mine:8.2f} {theirs:8.2f} {unit:9} {mine / theirs:5.2f}", flush=True)
+        for program, rate, ms in zip(("hipgpt", self.peer), (mine, theirs), times, strict=True):
+            self.rows.append(Row(work, program, {unit: rate, "us": 1e3 * ms}, sizes))
 
 
 def captured(torch: Any, backend: Any, mine: Callable[[], Any], peer: Callable[[], Any]) -> Any:
@@ -61,7 +81,7 @@ def captured(torch: Any, backend: Any, mine: Callable[[], Any], peer: Callable[[
     return graph.launch, theirs.replay
 
 
-def products(torch: Any, backend: Any, M: int, K: int, N: int, dtype: Any) -> None:
+def products(table: Table, torch: Any, backend: Any, M: int, K: int, N: int, dtype: Any) -> None:
     """Forward, input gradient and weight gradient of one shape."""
     x = torch.randn(M, K, device="cuda", dtype=dtype)
     weight = torch.randn(N, K, device="cuda", dtype=dtype) * K**-0.5
@@ -85,17 +105,18 @@ def products(torch: Any, backend: Any, M: int, K: int, N: int, dtype: Any) -> No
         ),
     }
     for name, pair in work.items():
-        times = [milliseconds(torch, one) for one in captured(torch, backend, *pair)]
-        line(f"{name} M{M} K{K} N{N}", *[2e-9 * LAUNCHES * M * N * K / t for t in times], "TFLOP/s")
+        runs = captured(torch, backend, *pair)
+        times = [milliseconds(torch, one) / LAUNCHES for one in runs]
+        table.line(name, {"M": M, "K": K, "N": N}, 2e-12 * M * N * K, "TFLOP/s", times)
 
 
-def vector(torch: Any, backend: Any, K: int, N: int, dtype: Any) -> None:
-    """Decoding: one row, replayed as a graph by both."""
+def few(table: Table, torch: Any, backend: Any, M: int, K: int, N: int, dtype: Any) -> None:
+    """Decoding: few rows, replayed as a graph by both."""
     size = torch.empty((), dtype=dtype).element_size()
     count = max(2, ROTATED_BYTES // (N * K * size))
     weights = [torch.randn(N, K, device="cuda", dtype=dtype) for _ in range(count)]
-    x = torch.randn(1, K, device="cuda", dtype=dtype)
-    out = torch.empty(1, N, device="cuda", dtype=dtype)
+    x = torch.randn(M, K, device="cuda", dtype=dtype)
+    out = torch.empty(M, N, device="cuda", dtype=dtype)
     row, result = backend.adopt(x), backend.adopt(out)
     matrices = [backend.adopt(one) for one in weights]
     with backend.capture() as graph:
@@ -105,27 +126,40 @@ def vector(torch: Any, backend: Any, K: int, N: int, dtype: Any) -> None:
     with torch.cuda.graph(peer):
         for one in weights:
             torch.matmul(x, one.T, out=out)
-    nbytes = count * N * K * size
-    rates = [1e-9 * nbytes / milliseconds(torch, one, 5) for one in (graph.launch, peer.replay)]
-    line(f"vector K{K} N{N}", *rates, "TB/s")
+    times = [milliseconds(torch, one, 5) / count for one in (graph.launch, peer.replay)]
+    table.line("few rows", {"M": M, "K": K, "N": N}, 1e-12 * N * K * size, "TB/s", times)
 
 
 def main() -> None:
     """Run everything."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("rows", type=int, nargs="?", default=32768)
+    dtypes = ("float32", "float16", "bfloat16")
+    parser.add_argument("dtype", nargs="?", default="bfloat16", choices=dtypes)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record there")
+    arguments = parser.parse_args()
     import torch
 
     from hipgpt_kernels import load_backend
 
-    M = int(sys.argv[1]) if len(sys.argv) > 1 else 32768
-    dtype = getattr(torch, sys.argv[2] if len(sys.argv) > 2 else "bfloat16")
+    M, dtype = arguments.rows, getattr(torch, arguments.dtype)
     backend = load_backend("hip")
     print(backend.description)
-    print(f"{'':36} {'ours':>8} {'torch':>8} {'':9} ratio")
+    table = Table("hipBLASLt" if torch.version.hip else "cuBLAS")
     with torch.cuda.stream(torch.cuda.ExternalStream(backend.stream.address)):
         for K, N in SHAPES:
-            products(torch, backend, M, K, N, dtype)
-        for K, N in SHAPES:
-            vector(torch, backend, K, N, dtype)
+            products(table, torch, backend, M, K, N, dtype)
+        for (K, N), rows in itertools.product(SHAPES, FEW):
+            few(table, torch, backend, rows, K, N, dtype)
+    if arguments.json:
+        Result(
+            f"Matrix products of GPT-2 124M, {arguments.dtype}",
+            backend.description,
+            {"rows": M, "dtype": arguments.dtype},
+            machine(),
+            versions("torch", backend=backend),
+            table.rows,
+        ).write(arguments.json)
 
 
 if __name__ == "__main__":
