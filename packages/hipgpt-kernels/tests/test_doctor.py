@@ -19,6 +19,7 @@ from hipgpt_kernels.doctor.cases_decode import CASES
 from hipgpt_kernels.hip import backend as hip_backend
 from hipgpt_kernels.hip import build, cache, driver, presence, runtime
 from hipgpt_kernels.hip.code import CodeError
+from hipgpt_kernels.hip.driver.calls import BAD_MEMORY
 
 MEMORY = {
     *("compute_dtype", "empty", "zeros", "from_numpy", "to_numpy"),
@@ -85,7 +86,7 @@ def test_a_lost_context_ends_the_examination():
     backend = CpuBackend(1)
 
     def lost(*_, **__):
-        raise driver.HipError("hipModuleLaunchKernel", "hipErrorIllegalAddress", driver.BAD_MEMORY)
+        raise driver.HipError("hipModuleLaunchKernel", "hipErrorIllegalAddress", BAD_MEMORY)
 
     backend.add = lost
     device = doctor.Device("hip:0", usable=True)
@@ -98,12 +99,18 @@ def test_a_lost_context_ends_the_examination():
 # --- devices that cannot be used ----------------------------------------------------------------
 
 
+def count_gpus(monkeypatch, count):
+    """The doctor and `find_device` count GPUs by this function."""
+    for module in (driver, driver.device):
+        monkeypatch.setattr(module, "device_count", count)
+
+
 def gpus(monkeypatch, error, *, cards=()):
     def fail(*_):
         raise error
 
     monkeypatch.setattr(presence, "cards", lambda *_: list(cards))
-    monkeypatch.setattr(driver, "device_count", fail)
+    count_gpus(monkeypatch, fail)
     return doctor.examine("all", run=False)
 
 
@@ -133,14 +140,14 @@ def test_a_gpu_without_a_driver_is_not(monkeypatch):
 
 def test_a_gpu_that_was_asked_for_must_be_there(monkeypatch):
     monkeypatch.setattr(presence, "cards", lambda *_: [])
-    monkeypatch.setattr(driver, "device_count", lambda: 0)
+    count_gpus(monkeypatch, lambda: 0)
     report = doctor.examine("hip", run=False)
     assert not report.healthy
     assert report.devices[0].facts["reason"] == "no-device"
 
 
 def test_one_bad_gpu_among_two(monkeypatch):
-    monkeypatch.setattr(driver, "device_count", lambda: 2)
+    count_gpus(monkeypatch, lambda: 2)
 
     def make(index, **_):
         if index == 1:
@@ -170,7 +177,7 @@ def test_a_gpu_with_neither_code_nor_compiler(monkeypatch):
     def prepare():
         raise CodeError("this installation has no add kernels for gfx942 and cannot compile them")
 
-    monkeypatch.setattr(driver, "device_count", lambda: 1)
+    count_gpus(monkeypatch, lambda: 1)
     monkeypatch.setattr(
         hip_backend, "HipBackend", lambda *_, **__: fake_gpu(prepare, place="missing")
     )
@@ -201,7 +208,7 @@ def test_damage_is_told_though_it_is_gone_afterwards(monkeypatch, tmp_path):
     monkeypatch.setenv("HIPGPT_CACHE_DIR", str(tmp_path))
     name = "linear-gfx942-" + "0" * 32
     (tmp_path / name).write_bytes(b"cut")
-    monkeypatch.setattr(driver, "device_count", lambda: 1)
+    count_gpus(monkeypatch, lambda: 1)
     gpu = fake_gpu()
     gpu.code.place = lambda _: "missing" if cache.read(name) is None else "cached"
     monkeypatch.setattr(hip_backend, "HipBackend", lambda *_, **__: gpu)
@@ -224,7 +231,7 @@ def test_the_program_prints_json_and_its_status(capsys, monkeypatch, tmp_path):
     assert status == 0
     assert found["healthy"]
     assert found["system"]["cache"]["files"] == 0
-    monkeypatch.setattr(driver, "device_count", lambda: 0)
+    count_gpus(monkeypatch, lambda: 0)
     monkeypatch.setattr(presence, "why_none", lambda: "nothing is there")
     assert program.main(["--device", "hip"]) == 1
     assert "remedy         nothing is there" in capsys.readouterr().out

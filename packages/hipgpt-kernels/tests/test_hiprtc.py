@@ -66,7 +66,7 @@ def run(library, lines, tmp_path, **environment):
 
 def test_a_kernel_with_its_headers_is_compiled_and_kept(library, tmp_path):
     lines = """
-driver.hip = lambda: None
+driver.calls.hip = lambda: None
 objects = code.CodeObjects(device)
 image = objects.image("basic")
 assert code.CodeObjects(device).place("basic") == "cached"
@@ -77,7 +77,7 @@ print(image[:4] == b"\\x7fELF", b"fill_32" in image)
 
 def test_a_compile_error_is_the_compilers_own(library, tmp_path):
     lines = """
-driver.hip = lambda: None
+driver.calls.hip = lambda: None
 build.sources = lambda stem: {"bad.hip": "int x = ;"}
 try:
     code.CodeObjects(device).image("bad")

@@ -15,7 +15,7 @@ import pytest
 from . import code_object, harness
 
 TESTS = Path(__file__).resolve().parents[1]
-SHOWN = ("test_device.py", "test_driver.py", "test_sums.py")
+SHOWN = ("test_device.py", "test_basic.py", "test_stream.py", "test_memory.py", "test_sums.py")
 
 
 @pytest.mark.slow
