@@ -24,6 +24,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from hipgpt_cli.bench.machine import machine, versions
+from hipgpt_cli.bench.result import Result, Row
+
 SEEDS = 40  # different requests; each is asked for once alone, before the others come
 HOST = "127.0.0.1"
 
@@ -35,6 +38,8 @@ def main() -> None:
         with serving(serve) as (port, process):
             result = run(port, process.pid, options)
     print(json.dumps(result, indent=2))
+    if options.json:
+        record(result, options).write(options.json)
     sys.exit(bool(result["problems"]))
 
 
@@ -47,8 +52,22 @@ def arguments(words=None):
     parser.add_argument("--dim", type=int, default=128)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--heads", type=int, default=4)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record there")
     parser.add_argument("serve", nargs="*", help="options of hipgpt serve, after --")
     return parser.parse_args(words)
+
+
+def record(result, options):
+    """What all benchmarks write."""
+    here = machine()
+    figures = {
+        "tokens/s": result["tokens_per_second"],
+        "requests/s": result["requests_per_second"],
+        **{f"{name} s": seconds for name, seconds in result["latency_s"].items()},
+    }
+    sizes = {name: getattr(options, name) for name in ("clients", "seq", "dim", "layers", "heads")}
+    rows = [Row("serve", "hipgpt", figures)]
+    return Result("Many clients", here["processor"], sizes, here, versions(), rows)
 
 
 def run(port, pid, options):

@@ -1,6 +1,7 @@
 """Reading a prompt and writing tokens on the CPU, ours against transformers and llama.cpp.
 
     python benchmarks/bench_generate.py [--prompt 512] [--tokens 64] [--rounds 5] [--threads N]
+        [--weights float32|bf16|int8] [--json FILE]
 
 One process, one set of random weights: GPT-2 124M in transformers, copied into ours and written
 as a float32 GGUF file for llama.cpp (package xllamacpp). Ours and transformers must choose the same
@@ -24,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from hipgpt_cli.bench.machine import machine, versions
+from hipgpt_cli.bench.result import Result, Row
 from hipgpt_kernels import load_backend
 from hipgpt_model import GPT, GPTConfig, Parameters, SamplingConfig
 from hipgpt_model.generate import generate
@@ -47,6 +50,7 @@ def main() -> None:
         default="float32",
         help="what ours writes tokens from, and llama.cpp's file; transformers stays float32",
     )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record there")
     arguments = parser.parse_args()
 
     backend: Any = load_backend("cpu", threads=arguments.threads)
@@ -73,10 +77,27 @@ def main() -> None:
             read, write, _ = peer.run(prompt, arguments.tokens)
             if round_number:  # the first warms up
                 times[name].append((read, write))
-    print(f"{backend.description}\nGPT-2 124M, {arguments.weights}, {arguments.rounds} rounds")
+    title = f"GPT-2 124M, {arguments.weights}, {arguments.rounds} rounds"
+    print(f"{backend.description}\n{title}")
+    record = Result(
+        title,
+        backend.description,
+        {
+            "model": CONFIG.to_dict(),
+            "weights": arguments.weights,
+            "prompt": arguments.prompt,
+            "tokens": arguments.tokens,
+        },
+        machine(),
+        versions("torch", "transformers", "xllamacpp"),
+    )
     ours = [statistics.median(column) for column in zip(*times["hipgpt"], strict=True)]
     for name, rows in times.items():
         read, write = (statistics.median(column) for column in zip(*rows, strict=True))
+        record.rows += [
+            Row("read", name, {"tokens/s": len(prompt) / read}),
+            Row("write", name, {"tokens/s": arguments.tokens / write}),
+        ]
         print(
             f"{name:14} read {len(prompt) / read:7.0f} tokens/s ({read / ours[0]:4.2f}×)   "
             f"write {arguments.tokens / write:6.1f} tokens/s ({write / ours[1]:4.2f}×)"
@@ -87,6 +108,9 @@ def main() -> None:
         f"plain reading of memory, same rounds: {speed / 1e9:.0f} GB/s, enough for "
         f"{speed / parameters.weights.nbytes:.0f} tokens/s of float32 weights"
     )
+    record.settings["memory_gbytes_per_s"] = speed / 1e9
+    if arguments.json:
+        record.write(arguments.json)
 
 
 def memory_speed(threads: int) -> float:

@@ -22,6 +22,8 @@ from typing import Any
 
 import numpy as np
 
+from hipgpt_cli.bench.machine import machine, versions
+from hipgpt_cli.bench.result import Result, Row
 from hipgpt_kernels import load_backend
 from hipgpt_kernels.decode_loop import RowSampling
 from hipgpt_model import GPT, GPTConfig, Parameters, SamplingConfig
@@ -40,16 +42,32 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--top-k", type=int, default=0, help="draw with top-k; 0: greedy")
     parser.add_argument("--without-torch", action="store_true")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record there")
     arguments = parser.parse_args()
 
     backend = load_backend("hip")
-    print(f"{backend.description}\nGPT-2 124M, {arguments.dtype}, {arguments.prompt} + "
-          f"{arguments.tokens} tokens, {arguments.rounds} rounds")  # fmt: skip
+    title = (
+        f"GPT-2 124M, {arguments.dtype}, {arguments.prompt} + {arguments.tokens} tokens, "
+        f"{arguments.rounds} rounds"
+    )
+    print(f"{backend.description}\n{title}")
+    record = Result(
+        title,
+        backend.description,
+        {
+            "model": CONFIG.to_dict(),
+            "dtype": arguments.dtype,
+            "prompt": arguments.prompt,
+            "tokens": arguments.tokens,
+            "top_k": arguments.top_k,
+        },
+        machine(),
+        versions("torch", backend=backend),
+        notes=["device tokens/s: our graph alone, nothing but launches between tokens"],
+    )
     parameters = Parameters(CONFIG, backend, training=False, dtype=arguments.dtype)
     parameters.initialize(1)
     model = GPT(CONFIG, backend, parameters)
-    results = []
     for B in [int(one) for one in arguments.batch.split(",")]:
         ours = Ours(model, B, arguments.prompt, arguments.top_k)
         peer = None if arguments.without_torch else Torch(arguments.dtype, B, arguments)
@@ -75,10 +93,17 @@ def main() -> None:
             "weights TB/s": round(weights / device / 1e12, 2),
             "read ms": round(1000 * statistics.median(reads), 2),
         }
-        results.append(row)
         print(json.dumps(row), flush=True)
+        sizes = {"B": B}
+        write = {"tokens/s": speed["ours"], "device tokens/s": B / device}
+        record.rows += [
+            Row("write", "hipgpt", write, sizes),
+            Row("read", "hipgpt", {"ms": 1e3 * statistics.median(reads)}, sizes),
+        ]
+        if peer:
+            record.rows.append(Row("write", peer.name, {"tokens/s": speed["torch"]}, sizes))
     if arguments.json:
-        arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        record.write(arguments.json)
 
 
 class Ours:
@@ -128,6 +153,8 @@ class Torch:
         import torch
 
         self.torch = torch
+        version = torch.__version__.partition("+")[0]
+        self.name = f"torch {version} compiled, static cache, one CUDA graph a token"
         kind = {"float32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[dtype]
         E, H, L, V = 768, 12, 12, 50257
         S = arguments.prompt + arguments.tokens

@@ -1,6 +1,7 @@
 """Peak memory of training and generation on the CPU, ours against PyTorch, each in its own process.
 
     python benchmarks/bench_memory.py [--size default|E256L8|124M|generate …] [--threads N]
+        [--json FILE]
 
 "process" is the most memory that the process ever held (its resident set, as the system counts it);
 "work" is what of that came after the imports: weights, gradients, moments, activations, scratch.
@@ -18,12 +19,15 @@ import os
 import resource
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from bench_generate import CONFIG, Ours, Transformers
 from bench_step import SIZES, torch_step
 
+from hipgpt_cli.bench.machine import machine, versions
+from hipgpt_cli.bench.result import Result, Row
 from hipgpt_kernels import load_backend
 from hipgpt_model import GPT, Parameters, TokenData, TrainConfig, Trainer
 from hipgpt_model.parameters import parameter_table
@@ -112,16 +116,28 @@ def main() -> None:
     parser.add_argument("--size", choices=sizes, action="append", help="default: all")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--child", choices=["hipgpt", "torch"], help=argparse.SUPPRESS)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record there")
     arguments = parser.parse_args()
     if arguments.child:
         child(arguments.child, arguments.size[0], arguments.threads)
         return
+    record = Result(
+        "Peak memory on the CPU, float32",
+        load_backend("cpu", threads=arguments.threads).description,
+        {"steps": STEPS, "prompt": PROMPT, "tokens": WRITTEN},
+        machine(),
+        versions("torch", "transformers"),
+        notes=["bytes: the resident set; work bytes: what of it came after the imports"],
+    )
     print(f"{'':10} {'':8} {'process':>12} {'work':>12}")
     for size in arguments.size or sizes:
         ours = measure("hipgpt", size, arguments.threads)
         theirs = measure("torch", size, arguments.threads)
         for name, figures in (("hipgpt", ours), ("PyTorch", theirs)):
             if figures:
+                program = name if name == "hipgpt" else f"torch {record.versions['torch']}"
+                found = {"bytes": figures["process"], "work bytes": figures["work"]}
+                record.rows.append(Row(size, program, found))
                 print(
                     f"{size:10} {name:8} {figures['process'] / MIB:8,.0f} MiB "
                     f"{figures['work'] / MIB:8,.0f} MiB"
@@ -129,6 +145,8 @@ def main() -> None:
         if ours and theirs:
             ratios = [theirs[key] / ours[key] for key in ("process", "work")]
             print(f"{size:10} {'ratio':8} {ratios[0]:11.2f}× {ratios[1]:11.2f}×")
+    if arguments.json:
+        record.write(arguments.json)
 
 
 if __name__ == "__main__":

@@ -22,6 +22,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hipgpt_cli.bench.machine import machine, versions
+from hipgpt_cli.bench.result import Result, Row
 from hipgpt_model import GPTConfig, TokenData, TrainConfig, Trainer
 
 CONFIG = GPTConfig(50257, 1024, 768, 12, 12, 3072, tied=True, output_bias=False)
@@ -173,6 +175,13 @@ def job(who: str, ranks: int, arguments: argparse.Namespace, *more: str) -> dict
     return json.loads(lines[-1])
 
 
+def description(device: str) -> str:
+    """What the ranks compute on, asked in a process of its own, so that no memory is held here."""
+    words = f"from hipgpt_kernels import load_backend; print(load_backend({device!r}).description)"
+    done = subprocess.run([sys.executable, "-c", words], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--ranks", type=int, nargs="+", default=[1, 2, 4])
@@ -183,13 +192,20 @@ def main() -> None:
     parser.add_argument("--zero", type=int, default=1)
     parser.add_argument("--only", choices=["ours", "torch"], help="default: both")
     parser.add_argument("--check", action="store_true", help="compare the losses of ten steps")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record there")
     parser.add_argument("--worker", choices=["ours", "torch"], help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         {"ours": ours, "torch": theirs}[arguments.worker](arguments)
         return
     found: dict[str, dict] = {}
+    record = Result(
+        f"GPT-2 124M, {arguments.dtype}, {arguments.batch} rows of 1,024 tokens a GPU",
+        description(arguments.device),
+        {"batch": arguments.batch, "dtype": arguments.dtype, "zero": arguments.zero},
+        machine(),
+        versions("torch"),
+    )
     if arguments.check:
         for ranks in arguments.ranks:
             result = job("ours", ranks, arguments, "--check")
@@ -202,6 +218,11 @@ def main() -> None:
             if result is None:
                 continue
             found[f"{who} {ranks}"] = result
+            program = (
+                "hipgpt" if who == "ours" else f"torch {record.versions.get('torch', '')}, DDP"
+            )
+            figures = {"tokens/s": result["tokens_per_s"], "bytes": result["memory"]}
+            record.rows.append(Row("train", program, figures, {"ranks": ranks}))
             alone = found.get(f"{who} 1", result)["tokens_per_s"]
             print(
                 f"{who:6} {ranks} ranks {result['tokens_per_s']:12,.0f} tokens/s  "
@@ -209,7 +230,7 @@ def main() -> None:
                 f"{result['memory'] / 2**30:6.1f} GiB a rank"
             )
     if arguments.json:
-        arguments.json.write_text(json.dumps(found, indent=1), "utf-8")
+        record.write(arguments.json)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """One training step, ours against PyTorch's eager float32, in one process: ms, tokens/s, ratio.
 
-    python benchmarks/bench_step.py [--size default|E256L8|124M] [--steps N] [--cpu-time] …
+    python benchmarks/bench_step.py [--size default|E256L8|124M] [--steps N] [--json FILE] …
 
 Both get the same weights and the same batch, and must agree on the loss before anything is timed.
 Rounds of steps alternate between the two, so that a machine that slows down slows both; the figure
@@ -18,9 +18,12 @@ import dataclasses
 import os
 import statistics
 import time
+from pathlib import Path
 
 import numpy as np
 
+from hipgpt_cli.bench.machine import machine, versions
+from hipgpt_cli.bench.result import Result, Row
 from hipgpt_cli.bench.torch_gpt import TorchTraining
 from hipgpt_cli.bench.workload import SIZES as WORKLOADS
 from hipgpt_kernels import load_backend
@@ -75,6 +78,7 @@ def main() -> None:
         action="store_true",
         help="one thread, timed by the processor's time: for a machine that others use too",
     )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record there")
     arguments = parser.parse_args()
     if arguments.cpu_time:
         arguments.threads = 1
@@ -97,12 +101,12 @@ def main() -> None:
     rows = np.stack([ids[start : start + T + 1] for start in starts]).astype(np.int32)
     inputs, targets = (np.ascontiguousarray(part) for part in (rows[:, :-1], rows[:, 1:]))
 
-    print(f"{backend.description}")
-    print(
+    title = (
         f"{arguments.size}: {config.num_parameters() / 1e6:.2f} M parameters, "
         f"E{config.embed_dim} L{config.num_layers} H{config.num_heads} F{config.ff_dim} "
         f"S{T} B{B} V{config.vocab_size}, median of {steps} steps"
     )
+    print(f"{backend.description}\n{title}")
     functions = {"hipgpt": trainer.step_report}
     try:
         import torch
@@ -121,11 +125,17 @@ def main() -> None:
         matrices -= config.parameters_by_part()["token embedding"]
     flop = (6 * matrices + 6 * config.num_layers * config.embed_dim * T) * tokens
     medians = median_ms(list(functions.values()), steps, clock)
+    settings = {"size": arguments.size, "model": config.to_dict(), "batch": B, "dtype": "float32"}
+    record = Result(title, backend.description, settings, machine(), versions("torch"))
     for name, ms in zip(functions, medians, strict=True):
+        speed, rate = tokens / ms * 1e3, flop / ms / 1e6
+        record.rows.append(Row("step", name, {"ms": ms, "tokens/s": speed, "GFLOP/s": rate}))
         print(
-            f"{name:24} {ms:10.2f} ms/step {tokens / ms * 1e3:10,.0f} tokens/s "
-            f"{flop / ms / 1e6:8.1f} GFLOP/s  {medians[-1] / ms:.2f}×"
+            f"{name:24} {ms:10.2f} ms/step {speed:10,.0f} tokens/s {rate:8.1f} GFLOP/s  "
+            f"{medians[-1] / ms:.2f}×"
         )
+    if arguments.json:
+        record.write(arguments.json)
 
 
 if __name__ == "__main__":

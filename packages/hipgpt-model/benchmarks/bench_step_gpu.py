@@ -1,7 +1,8 @@
 """One training step on a GPU, ours against PyTorch's best setting, in one process: ms, tokens/s.
 
     python benchmarks/bench_step_gpu.py [--size default|E256L8|124M] [--dtype bf16] [--no-torch]
-                                        [--profile] [--batch B] [--checkpoint-activations]
+                                        [--profile FILE] [--batch B] [--checkpoint-activations]
+                                        [--json FILE]
 
 Both get the same weights and the same windows, and must agree on the first loss. PyTorch's side is
 compiled by torch.compile, with fused AdamW, and its whole step captured as one CUDA graph, which is
@@ -15,13 +16,14 @@ is measured before PyTorch is imported; it includes the code of the kernels.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
 
 import numpy as np
 
+from hipgpt_cli.bench.machine import machine, versions
+from hipgpt_cli.bench.result import Result, Row
 from hipgpt_kernels import load_backend
 from hipgpt_model import GPTConfig, TokenData, TrainConfig, Trainer
 
@@ -200,7 +202,7 @@ def main() -> None:
     parser.add_argument("--no-torch", action="store_true")
     parser.add_argument("--checkpoint-activations", action="store_true")
     parser.add_argument("--profile", metavar="FILE", help="write our time by kernel there")
-    parser.add_argument("--json", metavar="FILE", help="write the figures there")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record there")
     arguments = parser.parse_args()
     config, B, steps = SIZES[arguments.size]
     B, steps = arguments.batch or B, arguments.steps or steps
@@ -218,11 +220,11 @@ def main() -> None:
     ids = np.random.default_rng(0).integers(0, config.vocab_size, 400 * T).astype(np.uint16)
     data = TokenData(ids, T)
     ours = Ours(config, training, data, graph=not arguments.no_graph)
-    print(
-        f"{ours.backend.description}\n"
+    title = (
         f"{arguments.size}: {config.num_parameters() / 1e6:.2f} M parameters, B{B} T{T}, "
         f"{arguments.dtype}, median of {ROUNDS} rounds of {steps} steps"
     )
+    print(f"{ours.backend.description}\n{title}")
     sides = {"hipgpt": ours}
     if not arguments.no_torch:
         starts = data.train_batch(0, B, training.seed)
@@ -235,23 +237,34 @@ def main() -> None:
     for _ in range(ROUNDS):
         for name, side in sides.items():
             times[name].append(side.run(steps))
-    results = {}
+    record = Result(
+        title,
+        ours.backend.description,
+        {
+            "size": arguments.size,
+            "model": config.to_dict(),
+            "training": training.to_dict(),
+            "graph": not arguments.no_graph,
+        },
+        machine(),
+        versions("torch", backend=ours.backend),
+    )
+    base = statistics.median(times[list(sides)[-1]])
     for name, side in sides.items():
         seconds = statistics.median(times[name])
-        results[name] = {
+        row = {
             "ms": seconds * 1e3,
-            "tokens_per_s": B * T / seconds,
-            "tflops": flop_of(config, B, T) / seconds / 1e12,
-            "memory_gb": side.memory / 1e9,
+            "tokens/s": B * T / seconds,
+            "TFLOP/s": flop_of(config, B, T) / seconds / 1e12,
+            "bytes": side.memory,
         }
-    base = results[list(results)[-1]]["ms"]
-    for name, row in results.items():
+        record.rows.append(Row("step", name, row))
         print(
-            f"{name:44} {row['ms']:9.3f} ms/step {row['tokens_per_s']:12,.0f} tokens/s "
-            f"{row['tflops']:6.1f} TFLOP/s {row['memory_gb']:6.2f} GB  {base / row['ms']:.2f}×"
+            f"{name:44} {row['ms']:9.3f} ms/step {row['tokens/s']:12,.0f} tokens/s "
+            f"{row['TFLOP/s']:6.1f} TFLOP/s {row['bytes'] / 1e9:6.2f} GB  {base / seconds:.2f}×"
         )
     if arguments.json:
-        Path(arguments.json).write_text(json.dumps(results, indent=1) + "\n", "utf-8")
+        record.write(arguments.json)
     if arguments.profile:
         profile(ours, max(steps // 20, 3), arguments.profile)
 

@@ -1,6 +1,7 @@
 """Do our losses follow PyTorch's? 300 steps of two models on Tiny Shakespeare, on a GPU.
 
     python benchmarks/follow_torch.py [--text FILE] [--steps N] [--model default|E384]
+        [--json FILE]
 
 Same weights, same batches, same schedule; PyTorch eager in float32 and in bf16 (autocast, float32
 weights), ours in float32, bf16 and fp16. A loss curve is held against PyTorch's float32 curve by
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from hipgpt_cli.bench.machine import machine, versions
+from hipgpt_cli.bench.result import Result, Row
 from hipgpt_kernels import load_backend
 from hipgpt_model import GPTConfig, Parameters, TokenData, TrainConfig, Trainer, learning_rate
 from hipgpt_tokenizer import Tokenizer
@@ -103,6 +106,7 @@ def main() -> None:
     parser.add_argument("--text", type=Path, default=beside)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--model", choices=MODELS, default=None)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record there")
     arguments = parser.parse_args()
     import torch
 
@@ -110,6 +114,13 @@ def main() -> None:
     tokenizer = Tokenizer.train(text, 5000)
     ids = np.array(tokenizer.encode(text), np.uint16)
     backend = load_backend("hip")
+    record = Result(
+        "Distance of loss curves from PyTorch's in float32, Tiny Shakespeare, 20-step averages",
+        backend.description,
+        {"steps": arguments.steps, "window": WINDOW},
+        machine(),
+        versions("torch", backend=backend),
+    )
     for name, (config, B, rate) in MODELS.items():
         if arguments.model not in (None, name):
             continue
@@ -133,10 +144,18 @@ def main() -> None:
         print(f"{name}: {arguments.steps} steps; distance from torch float32, in nats")
         for label, curve in smooth.items():
             distance = np.abs(curve - smooth["torch float32"])
+            figures = {
+                "mean nats": float(distance.mean()),
+                "largest nats": float(distance.max()),
+                "last loss": float(curve[-1]),
+            }
+            record.rows.append(Row(name, label, figures))
             print(
                 f"  {label:16} first {curves[label][0]:.5f}  last {WINDOW}: {curve[-1]:.5f}  "
                 f"mean {distance.mean():.5f}  largest {distance.max():.5f}"
             )
+    if arguments.json:
+        record.write(arguments.json)
 
 
 if __name__ == "__main__":

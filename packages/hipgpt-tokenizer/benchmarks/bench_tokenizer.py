@@ -4,9 +4,10 @@
 
 Each row is checked first (same ids, same text, same merges) and then timed in turns, ours and
 theirs. Printed are the medians of the processor's seconds, so that other programs on the machine
-count as little as they can, and the ratio of speeds (above 1: ours is faster). "cold" rows begin
-with an empty cache each time. --big adds training on so many MB, each trainer in a process of its
-own; there the seconds are the clock's, and the largest memory of the processes is printed.
+count as little as they can, and the ratio of speeds (above 1: ours is faster). "Empty cache" rows
+begin with an empty cache each time. --big adds training on so many MB, each trainer in a process of
+its own; there the seconds are the clock's, and the largest memory of the processes is printed.
+--json writes the record of all benchmarks.
 
 Odd thing: the mixed-script text is made up (a Zipf-like vocabulary of random words in nine
 scripts), because no such corpus is at hand; the 100 MB are the data files many times over with
@@ -125,7 +126,7 @@ def small_rows(data: Path, repeat: int) -> list[dict[str, object]]:
         size = len(text.encode())
         for suffix, call in (
             ("", lambda t=text: tok.encode(t)),
-            (", cold", Cold(tok, text, repeat)),
+            (", empty cache", Cold(tok, text, repeat)),
         ):
             found = timed({"ours": call, "theirs": lambda t=text: twin.encode(t)}, repeat)
             rows.append(row(name + suffix, "tiktoken", found, size))
@@ -140,7 +141,7 @@ def small_rows(data: Path, repeat: int) -> list[dict[str, object]]:
         "theirs": lambda: train_theirs([shakespeare], 5000),
     }
     found = timed(calls, max(3, repeat // 3))
-    rows.append(row("train 5,000 ids on it", "tokenizers", found, len(shakespeare)))
+    rows.append(row("train 5,000 ids on Tiny Shakespeare", "tokenizers", found, len(shakespeare)))
     return rows
 
 
@@ -222,6 +223,25 @@ def child(who: str, path: str, workers: int) -> None:
     print(json.dumps({"seconds": seconds, "memory_mb": memory_mb, "merges": digest}))
 
 
+def write_record(path: Path, rows: list[dict[str, object]], *, big: bool) -> None:
+    """Write the record of all benchmarks; only this needs more than the tokenizer's own package."""
+    from hipgpt_cli.bench.machine import machine, versions
+    from hipgpt_cli.bench.result import Result, Row
+
+    here, found = machine(), versions("tiktoken", "tokenizers")
+    record = Result("Tokenizer", here["processor"], {"big": big}, here, found)
+    if big:
+        record.notes.append("seconds of the clock; bytes: the largest memory of all processes")
+    for one in rows:
+        peer = f"{one['peer']} {found[str(one['peer'])]}"
+        for program, side in (("hipgpt", "ours"), (peer, "theirs")):
+            figures = {"s": one[f"{side}_s"], "MB/s": one[f"{side}_mb_per_s"]}
+            if f"{side}_memory_mb" in one:
+                figures["bytes"] = 1e6 * one[f"{side}_memory_mb"]  # type: ignore[operator]
+            record.rows.append(Row(str(one["work"]), program, figures))  # type: ignore[arg-type]
+    record.write(path)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=str(__doc__).split("\n", maxsplit=1)[0])
     parser.add_argument(
@@ -231,7 +251,7 @@ def main() -> None:
     parser.add_argument("--big", type=float, default=0, metavar="MB", help="train on this much too")
     parser.add_argument("--only-big", action="store_true")
     parser.add_argument("--workers", type=int, default=2, help="cores for --big")
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the record there")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -255,7 +275,7 @@ def main() -> None:
             f"{found['theirs_s']:8.3f} s {found['ratio']:6.2f}{memory}"
         )
     if options.json:
-        options.json.write_text(json.dumps(rows, indent=2) + "\n", "utf-8")
+        write_record(options.json, rows, big=bool(options.big))
 
 
 if __name__ == "__main__":
