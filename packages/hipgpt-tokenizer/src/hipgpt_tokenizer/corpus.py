@@ -17,7 +17,7 @@ from .parallel import ordered_map
 if TYPE_CHECKING:
     import os
 
-    from .tokenizer import Tokenizer
+    from .encoding import Encoding
 
 Progress = Callable[[str, int, int], None]
 
@@ -26,7 +26,7 @@ _BATCH = 1 << 18
 
 
 def packed_blocks(
-    tokenizer: Tokenizer,
+    tokenizer: Encoding,
     parts: Iterable[str],
     allowed: frozenset[str],
     disallowed: frozenset[str],
@@ -41,7 +41,7 @@ def packed_blocks(
 
 
 def packed_texts(
-    tokenizer: Tokenizer,
+    tokenizer: Encoding,
     texts: Iterable[str],
     allowed: frozenset[str],
     disallowed: frozenset[str],
