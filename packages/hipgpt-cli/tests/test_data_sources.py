@@ -237,3 +237,15 @@ def test_a_streamed_data_set_is_prepared_like_its_files(hub, tmp_path, form):
         found[name] = [(path.name, path.read_bytes()) for path in shards]
     assert found["hub"] == found["file"]
     assert len(found["hub"]) > 2
+
+
+def test_a_folders_files_that_are_no_text_are_left_out(tmp_path):
+    """A picture beside the texts is no mistake; named by itself it is one."""
+    (tmp_path / "a.txt").write_text("a text, é")
+    (tmp_path / "b.png").write_bytes(b"\x89PNG\r\n\x1a\n\0\0")
+    (tmp_path / "c.txt").write_bytes("é".encode("latin-1"))
+    source = FileSource([tmp_path], "text")
+    assert [path.name for path in source.files] == ["a.txt"]
+    assert [path.name for path in source.skipped] == ["b.png", "c.txt"]
+    with pytest.raises(UserError, match="is not UTF-8 text"):
+        texts_of(FileSource([tmp_path / "c.txt"], "text"))

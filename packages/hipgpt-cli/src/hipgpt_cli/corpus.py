@@ -29,7 +29,7 @@ default model see no text twice; it trains and encodes in a few seconds."""
 
 _SKIPPED_FOLDERS = frozenset(
     {
-        "site-packages", "dist-packages", "__pycache__",  # not the standard library
+        "site-packages", "dist-packages",  # not the standard library
         "test", "tests", "idle_test",
         "encodings", "pydoc_data",  # tables and manual pages: no code to learn from
     }
@@ -182,7 +182,11 @@ def _standard_input() -> Corpus:
 
 
 def walk(root: Path, *, skip: frozenset[str] = frozenset(), suffix: str = "") -> Iterator[Path]:
-    """Regular files below root, by their relative path; hidden ones and links to folders not."""
+    """Regular files below root, by their relative path.
+
+    Hidden ones and links to folders are not among them, nor what Python has compiled.
+    """
+    skip |= {"__pycache__"}
     found: list[tuple[str, Path]] = []
     for folder, folders, names in os.walk(root):
         folders[:] = [name for name in folders if name not in skip and not name.startswith(".")]

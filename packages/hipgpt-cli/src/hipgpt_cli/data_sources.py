@@ -8,6 +8,7 @@ can seek over. Lines of JSON travel to the processes as they are and are parsed 
 
 from __future__ import annotations
 
+import codecs
 import gzip
 import io
 import json
@@ -32,6 +33,9 @@ _LONGEST_LINE = 1 << 28
 
 CHUNK_BYTES = 1 << 20
 """Of text that go to a process at a time."""
+
+_SNIFFED_BYTES = 1 << 16
+"""Of each file of a folder, to leave out what is no text."""
 
 _ROWS_AT_ONCE = 1024
 
@@ -142,7 +146,8 @@ class FileSource:
     """Text files, JSON lines (.jsonl, .ndjson, .json) and Parquet; .gz of the first two.
 
     Args:
-        paths: files and folders; of a folder all files below it, by name.
+        paths: files and folders; of a folder all files below it, by name, but for those whose
+            beginning shows that they are no text.
         column: the field or column that holds the text.
 
     Raises:
@@ -151,7 +156,9 @@ class FileSource:
 
     def __init__(self, paths: Sequence[Path], column: str) -> None:
         self.column = column
-        self.files = tuple(file for path in paths for file in _files(path))
+        found = [_files(path) for path in paths]
+        self.files = tuple(file for files, _ in found for file in files)
+        self.skipped = tuple(file for _, files in found for file in files)
         self.sizes = tuple(file.stat().st_size for file in self.files)
 
     @property
@@ -321,10 +328,13 @@ class HubSource:
             yield row
 
 
-def _files(path: Path) -> list[Path]:
+def _files(path: Path) -> tuple[list[Path], list[Path]]:
+    """(files to read, files left out) of a file or folder."""
     if path.is_dir():
-        found = list(walk(path))
-        if not found:
+        found: tuple[list[Path], list[Path]] = [], []
+        for file in walk(path):
+            found[_kind(file) == "text" and not _begins_as_text(file)].append(file)
+        if not found[0]:
             raise UserError(f"{path} holds no file to read")
         return found
     if not path.is_file():
@@ -332,7 +342,20 @@ def _files(path: Path) -> list[Path]:
             f"{path}: there is no such file or folder; give text files, .jsonl, .parquet, folders "
             "of them, or a data set with --hf"
         )
-    return [path]
+    return [path], []
+
+
+def _begins_as_text(path: Path) -> bool:
+    """Whether the first bytes of a file are UTF-8; one that goes on otherwise is an error later."""
+    if path.suffix == ".gz":
+        return True
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(_SNIFFED_BYTES)
+        codecs.getincrementaldecoder("utf-8")().decode(data, final=len(data) < _SNIFFED_BYTES)
+    except (UnicodeDecodeError, OSError):
+        return False
+    return 0 not in data
 
 
 def _kind(path: Path) -> str:

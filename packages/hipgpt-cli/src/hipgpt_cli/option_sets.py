@@ -16,6 +16,8 @@ from hipgpt_model.config import GPTConfig, TrainConfig
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from click.shell_completion import CompletionItem
+
     from hipgpt_cli.options import Decorated
 
 DEFAULT_VOCAB_SIZE = 5000
@@ -71,6 +73,14 @@ def _run_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
     folder = Path(ctx.params.get("runs_dir") or "runs")
     return sorted(path.parent.name for path in folder.glob("*/config.json")
                   if path.parent.name.startswith(incomplete))  # fmt: skip
+
+
+def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Runs and files whose names begin so, where an option or argument takes either."""
+    from click.shell_completion import CompletionItem
+
+    runs = [CompletionItem(name) for name in _run_names(ctx, param, incomplete)]
+    return runs or [CompletionItem(incomplete, type="file")]
 
 
 def trained_options(purpose: str) -> Callable[[Decorated], Decorated]:

@@ -59,7 +59,11 @@ class Inputs:
 
 @contextmanager
 def prepared(
-    ctx: click.Context, params: dict[str, Any], model: GPTConfig, fixed_vocab: bool
+    ctx: click.Context,
+    params: dict[str, Any],
+    model: GPTConfig,
+    fixed_vocab: bool,
+    tokenizer: Tokenizer | None = None,
 ) -> Iterator[Inputs]:
     """Make a new run's folder with tokenizer and ids; leaving with an error takes it away again.
 
@@ -68,6 +72,7 @@ def prepared(
         params: its options.
         model: the sizes asked for.
         fixed_vocab: --vocab-size was given, so a ready tokenizer must have just so many ids.
+        tokenizer: of the weights that the run begins with; None: there are none.
 
     Raises:
         UserError: the text, the tokenizer or the run's name cannot be used.
@@ -78,7 +83,13 @@ def prepared(
         existing = Run(runs_dir / name)
         _check_vacant(ctx, existing, reset=params["reset"])
     if (folder := find_prepared(params["data"])) is not None:
-        tokenizer, info = open_prepared(folder, params)
+        ids_of, info = open_prepared(folder, params)
+        if tokenizer is not None and tokenizer.fingerprint != ids_of.fingerprint:
+            raise UserError(
+                f"{folder} was prepared with another tokenizer than {params['init_from']} was "
+                "trained with: hipgpt data prepare --tokenizer takes that one's tokenizer.json"
+            )
+        tokenizer = ids_of
         if fixed_vocab and tokenizer.vocab_size != model.vocab_size:
             raise UserError(
                 f"{folder} has {human.count(tokenizer.vocab_size)} ids, but --vocab-size is "
@@ -95,16 +106,15 @@ def prepared(
         return
     corpus = open_corpus(params["data"])
     say.fact("Text", corpus.description)
-    if corpus.skipped:
-        say.note(
-            f"left out, for it is no UTF-8 text: {corpus.skipped[0].name}"
-            + (f" and {human.count(others)} more" if (others := len(corpus.skipped) - 1) else "")
-        )
+    say.left_out(corpus.skipped)
     text_sha256 = corpus.sha256()
     workers = _workers(params["threads"]) if corpus.bytes >= PARALLEL_BYTES else 1
-    tokenizer = _tokenizer(
-        params, corpus, text_sha256, None if params["reset"] else existing, workers
-    )
+    if tokenizer is None:
+        tokenizer = _tokenizer(
+            params, corpus, text_sha256, None if params["reset"] else existing, workers
+        )
+    else:
+        say.fact("Tokenizer", f"{human.count(tokenizer.vocab_size)} ids, of {params['init_from']}")
     if fixed_vocab and params["tokenizer_path"] and tokenizer.vocab_size != model.vocab_size:
         raise UserError(
             f"{params['tokenizer_path']} has {human.count(tokenizer.vocab_size)} ids, but "

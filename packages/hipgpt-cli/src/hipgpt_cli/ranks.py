@@ -48,6 +48,7 @@ class Task:
         model: the sizes.
         training: how.
         checkpoint: from which it goes on; None: from the beginning.
+        weights: checkpoint whose weights it has in the beginning; None: random ones.
         tokenizer: fingerprint, checked against the checkpoint's.
         report_every: steps between readings of the loss.
         graph: --graph, for a process by itself.
@@ -62,6 +63,7 @@ class Task:
     model: GPTConfig
     training: TrainConfig
     checkpoint: Path | None
+    weights: Path | None
     tokenizer: str
     report_every: int
     graph: bool
@@ -162,7 +164,19 @@ def make(
         "ranks": ranks,
     }
     if task.checkpoint is None:
-        trainer = kind(task.model, task.training, data, backend, **options)
+        parameters = None
+        if task.weights is not None:
+            from hipgpt_model.warm_start import warm_start
+
+            parameters = warm_start(
+                task.weights,
+                task.model,
+                backend,
+                tokenizer=task.tokenizer,
+                dtype=task.training.dtype,
+                ranks=ranks,
+            )
+        trainer = kind(task.model, task.training, data, backend, parameters, **options)
     else:
         trainer = kind.from_checkpoint(
             task.checkpoint,

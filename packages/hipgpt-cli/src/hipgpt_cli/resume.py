@@ -54,6 +54,7 @@ class Start:
     Attributes:
         source: the run.
         checkpoint: its checkpoint; None: it has none yet and begins anew.
+        weights: the checkpoint whose weights it then begins with; None: random ones.
         step: optimizer steps done.
         figures: what the checkpoint says in its `metrics`.
         model: the sizes.
@@ -64,6 +65,7 @@ class Start:
 
     source: Run
     checkpoint: Path | None
+    weights: Path | None
     step: int
     figures: Mapping[str, float]
     model: GPTConfig
@@ -155,7 +157,9 @@ def find_start(ctx: click.Context, params: dict[str, Any], source: Run) -> Start
         name: given[name] if name in given else settled.get(name, params[name])
         for name in REPORTING
     }
-    return Start(source, checkpoint, step, figures, model, config, training, reporting)
+    begun_with = settled.get("init_from")
+    weights = Path(begun_with) if begun_with and checkpoint is None else None
+    return Start(source, checkpoint, weights, step, figures, model, config, training, reporting)
 
 
 def set_up(ctx: click.Context, params: dict[str, Any], start: Start) -> Inputs:

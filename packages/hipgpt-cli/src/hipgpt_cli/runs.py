@@ -316,5 +316,6 @@ def _check_config(config: dict[str, Any], path: Path) -> None:
                 f"{path} is damaged: {name} is {str(value)[:80]!r}, expected a whole number of at "
                 f"least {low}"
             )
-    if not isinstance(settled.get("data", "-"), str):
-        raise UserError(f"{path} is damaged: data is no text")
+    for name in ("data", "init_from"):
+        if not isinstance(settled.get(name) or "-", str):
+            raise UserError(f"{path} is damaged: {name} is no text")

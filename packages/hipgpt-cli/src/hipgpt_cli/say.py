@@ -12,8 +12,15 @@ import shlex
 import shutil
 import sys
 import textwrap
+from typing import TYPE_CHECKING
 
 import click
+
+from hipgpt_cli import human
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 LABEL_WIDTH = 11
 
@@ -41,6 +48,13 @@ def fact(label: str, text: str, *, err: bool = False, width: int = LABEL_WIDTH) 
 def note(text: str) -> None:
     """Something the user should know and need not act on; on standard error."""
     line(f"{click.style('Note: ', fg='yellow')}{text}", err=True)
+
+
+def left_out(files: Sequence[Path]) -> None:
+    """A note on files of a folder that are no text; nothing where there are none."""
+    if files:
+        more = f" and {human.count(len(files) - 1)} more" if len(files) > 1 else ""
+        note(f"left out, for it is no UTF-8 text: {files[0].name}{more}")
 
 
 def quoted(text: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from hipgpt_cli import device, human, options, say
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.initial_weights import find_initial
 from hipgpt_cli.progress import report_every
 
 if TYPE_CHECKING:
@@ -70,7 +71,8 @@ def session(ctx: click.Context, params: dict[str, Any], lead: Lead) -> Iterator[
 def _new(ctx: click.Context, params: dict[str, Any], lead: Lead) -> Iterator[Session]:
     from hipgpt_model.config import GPTConfig, TrainConfig
 
-    model = options.make_config(ctx, GPTConfig, params)
+    initial = find_initial(ctx, params) if params["init_from"] else None
+    model = initial.model if initial else options.make_config(ctx, GPTConfig, params)
     training = options.make_config(ctx, TrainConfig, params)
     backend = _open_device(params, lead)
     _check_precision(backend, training)
@@ -79,14 +81,21 @@ def _new(ctx: click.Context, params: dict[str, Any], lead: Lead) -> Iterator[Ses
     from hipgpt_cli.prepare import prepared
     from hipgpt_cli.system import machine
 
-    with prepared(ctx, params, model, "vocab_size" in options.given(ctx)) as inputs:
+    fixed_vocab = "vocab_size" in options.given(ctx)
+    tokenizer = initial.tokenizer if initial else None
+    with prepared(ctx, params, model, fixed_vocab, tokenizer) as inputs:
         data = open_data(inputs.tokens, inputs.info, model)
         every = report_every(params["log_every"])
-        task = _task(params, inputs, inputs.model, training, None, every)
+        weights = initial.checkpoint if initial else None
+        task = _task(params, inputs, inputs.model, training, every, weights=weights)
         trainer = lead.trainer(task, data, backend)
         kept = {name: value for name, value in params.items() if name not in _NOT_KEPT}
         config = {
-            "options": {**kept, "data": inputs.source},
+            "options": {
+                **kept,
+                "data": inputs.source,
+                "init_from": str(weights) if weights else None,
+            },
             "model": inputs.model.to_dict(),
             "training": training.to_dict(),
             "text_sha256": inputs.info.text_sha256,
@@ -101,6 +110,8 @@ def _new(ctx: click.Context, params: dict[str, Any], lead: Lead) -> Iterator[Ses
         }
         inputs.run.write_config(config)
         _say_model(inputs.model)
+        if initial:
+            say.fact("Weights", initial.description)
         _say_reading(trainer, inputs.info)
         yield Session(inputs.run, config, trainer, inputs.tokenizer, {})
 
@@ -128,7 +139,15 @@ def _resumed(ctx: click.Context, params: dict[str, Any], lead: Lead) -> Iterator
             stack.enter_context(dropped_on_error(found.run))
         data = open_data(found.tokens, found.info, start.model)
         every = report_every(start.reporting["log_every"])
-        task = _task(params, found, start.model, start.training, start.checkpoint, every)
+        task = _task(
+            params,
+            found,
+            start.model,
+            start.training,
+            every,
+            checkpoint=start.checkpoint,
+            weights=start.weights,
+        )
         trainer = lead.trainer(task, data, backend)
         drop_samples_after(found.run.samples, trainer.step)
         config = {
@@ -158,8 +177,10 @@ def _task(
     inputs: Any,
     model: GPTConfig,
     training: TrainConfig,
-    checkpoint: Path | None,
     every: int,
+    *,
+    checkpoint: Path | None = None,
+    weights: Path | None = None,
 ) -> Task:
     """What is to be trained, in a form that other processes can be told."""
     from hipgpt_cli.ranks import Task
@@ -174,6 +195,7 @@ def _task(
         model,
         training,
         None if checkpoint is None else checkpoint.absolute(),
+        weights,
         inputs.tokenizer.fingerprint,
         every,
         params["graph"],

@@ -214,7 +214,7 @@ def save_training(
 
 
 @contextmanager
-def _opened(
+def opened(
     path: str | os.PathLike[str], tokenizer: str | None = None
 ) -> Iterator[tuple[Path, BinaryIO, CheckpointHeader]]:
     """A checkpoint's file, standing at its first tensor, and its header."""
@@ -243,7 +243,7 @@ def load_checkpoint(
             tokenizer.
         OSError: the file could not be read.
     """
-    with _opened(path, tokenizer) as (where, file, header):
+    with opened(path, tokenizer) as (where, file, header):
         shapes = header.tensor_shapes()
         tensors = {name: np.empty(shape, np.float32) for name, shape in shapes.items()}
         for name, start, chunk in read_tensors(file, header, where, shapes):
@@ -258,7 +258,7 @@ def verify_checkpoint(path: str | os.PathLike[str]) -> CheckpointHeader:
         CheckpointError: it is damaged; the sentence names the tensor.
         OSError: the file could not be read.
     """
-    with _opened(path) as (where, file, header):
+    with opened(path) as (where, file, header):
         for _ in read_tensors(file, header, where, header.tensor_shapes()):
             pass
     return header
@@ -289,7 +289,7 @@ def load_parameters(
         CheckpointError: as `load_checkpoint`, or the file has no such weights.
         OSError: the file could not be read.
     """
-    with _opened(path, tokenizer) as (where, file, header):
+    with opened(path, tokenizer) as (where, file, header):
         prefix = weights_prefix(header, where, weights, training=training)
         parameters = Parameters(header.model, backend, training=training, dtype=dtype)
         buffers = {prefix: parameters.kept}
@@ -366,7 +366,7 @@ def load_training(
         CheckpointError: as `load_checkpoint`, or the file holds weights alone.
         OSError: the file could not be read.
     """
-    with _opened(path, tokenizer) as (where, file, header):
+    with opened(path, tokenizer) as (where, file, header):
         if header.kind != "training" or header.training is None or header.data is None:
             raise CheckpointError(
                 f"{path}: holds the weights only, no run to continue: "
@@ -452,7 +452,7 @@ def convert_checkpoint(
         CheckpointError: as `load_parameters`.
         OSError: a file could not be read or written.
     """
-    with _opened(source) as (where, file, header):
+    with opened(source) as (where, file, header):
         prefix = weights_prefix(header, where, weights)
         made = CheckpointHeader(
             "weights",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     examples=(
         "hipgpt train --data shakespeare",
         "hipgpt train --data my.txt --steps 5000 --dim 256 --layers 4",
+        "hipgpt train --init-from gpt2 --data my.txt --lr 1e-4",
         "hipgpt train --resume",
     ),
 )
@@ -67,6 +68,14 @@ if TYPE_CHECKING:
     metavar="FILE",
     group="Run",
     help="Go on from this checkpoint of a run, in a new run.",
+)
+@option(
+    "--init-from",
+    metavar="MODEL",
+    group="Run",
+    shell_complete=option_sets.models,
+    help="Begin with the weights of this run or checkpoint file, and with its shape and tokenizer: "
+    "an imported GPT-2, say. --seq may be smaller, and --dropout another one.",
 )
 @option(
     "--reset",
@@ -163,6 +172,12 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 
     if params["reset"] and (params["resume"] or params["ckpt"]):
         raise click.UsageError("--reset starts over and --resume goes on; choose one", ctx)
+    if params["init_from"] and (params["resume"] or params["ckpt"]):
+        raise click.UsageError(
+            "--init-from begins a new run, with weights alone, and "
+            f"{'--resume' if params['resume'] else '--ckpt'} goes on with one; choose one",
+            ctx,
+        )
     if params["resume"] and params["ckpt"]:
         raise click.UsageError(
             "--resume goes on in the same run and --ckpt in a new one; choose one", ctx

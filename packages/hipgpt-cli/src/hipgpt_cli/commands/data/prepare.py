@@ -226,6 +226,7 @@ def _source(params: dict[str, Any]) -> Source:
         number = len(source.files)
         files = "1 file" if number == 1 else f"{human.count(number)} files"
         say.fact("Text", f"{files}, {human.size(source.total)}")
+        say.left_out(source.skipped)
     return WikiText(source) if params["clean"] == "wikitext" else source
 
 
