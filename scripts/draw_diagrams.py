@@ -1,85 +1,11 @@
-"""Draw the diagrams of the docs: docs/images/*.svg.
+"""Draw the diagrams of the docs, but for those of the kernels: docs/images/*.svg.
 
-    python scripts/draw_diagrams.py
-
-Plain SVG, no library. The colours are of a middle brightness and have no background, so that one
-file serves the light page and the dark one.
+python scripts/draw_diagrams.py
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from xml.sax.saxutils import escape
-
-FOLDER = Path(__file__).resolve().parents[1] / "docs" / "images"
-
-INK = "#8a8f98"
-ORANGE, BLUE, GREEN, GREY = "#e8590c", "#3b82d6", "#2f9e5f", "#8a8f98"
-
-
-class Drawing:
-    """An SVG of a size, to which shapes are added."""
-
-    def __init__(self, width: int, height: int, title: str) -> None:
-        head = (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
-            'font-family="system-ui, sans-serif">'
-        )
-        tip = (
-            '<marker id="tip" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" '
-            f'orient="auto"><path d="M0 0 8 4 0 8z" fill="{INK}"/></marker>'
-        )
-        self.parts = [head, f"<title>{escape(title)}</title>", f"<defs>{tip}</defs>"]
-
-    def box(
-        self, x: float, y: float, w: float, h: float, color: str, *lines: str, fill: float = 0.14
-    ) -> None:
-        """A box with lines of text in its middle, the first of them bold."""
-        self.parts.append(
-            f'<rect x="{x}" y="{y}" width="{w}" height="{h}" rx="7" fill="{color}" '
-            f'fill-opacity="{fill}" stroke="{color}" stroke-width="1.5"/>'
-        )
-        top = y + h / 2 - 9 * (len(lines) - 1)
-        for number, line in enumerate(lines):
-            self.text(x + w / 2, top + 18 * number, line, bold=number == 0, color=color)
-
-    def text(
-        self,
-        x: float,
-        y: float,
-        line: str,
-        *,
-        bold: bool = False,
-        color: str = INK,
-        anchor: str = "middle",
-        size: int = 13,
-    ) -> None:
-        """A line of text, its middle (or start, or end) at x."""
-        weight = ' font-weight="600"' if bold else ""
-        self.parts.append(
-            f'<text x="{x}" y="{y}" fill="{color}" text-anchor="{anchor}" font-size="{size}" '
-            f'dominant-baseline="central"{weight}>{escape(line)}</text>'
-        )
-
-    def arrow(self, *points: tuple[float, float], dashed: bool = False) -> None:
-        """A line through the points that ends in a tip."""
-        path = " ".join(f"{x},{y}" for x, y in points)
-        dash = ' stroke-dasharray="5 4"' if dashed else ""
-        self.parts.append(
-            f'<polyline points="{path}" fill="none" stroke="{INK}" stroke-width="1.6"{dash} '
-            'marker-end="url(#tip)"/>'
-        )
-
-    def cell(self, x: float, y: float, size: float, color: str, fill: float) -> None:
-        """A square."""
-        self.parts.append(
-            f'<rect x="{x}" y="{y}" width="{size}" height="{size}" fill="{color}" '
-            f'fill-opacity="{fill}" stroke="{color}" stroke-opacity="0.6"/>'
-        )
-
-    def save(self, name: str) -> None:
-        """Write the file."""
-        (FOLDER / name).write_text("\n".join([*self.parts, "</svg>"]) + "\n", encoding="utf-8")
+from drawing import BLUE, GREEN, GREY, ORANGE, Drawing
 
 
 def packages() -> None:
@@ -165,34 +91,6 @@ def walk() -> None:
     d.save("walk.svg")
 
 
-def attention_tiles() -> None:
-    """What causal attention computes and what it skips."""
-    d = Drawing(640, 330, "Causal attention by tiles: what is computed, masked and skipped")
-    n, size, left, top = 8, 30, 60, 40
-    for i in range(n):
-        for j in range(n):
-            color, fill = (GREEN, 0.45) if j < i else (ORANGE, 0.55) if j == i else (GREY, 0.05)
-            d.cell(left + j * size, top + i * size, size - 2, color, fill)
-    d.text(left + n * size / 2, 20, "keys and values, in tiles →")
-    d.parts.append(
-        f'<text transform="translate(36 {top + n * size / 2}) rotate(-90)" fill="{INK}" '
-        'text-anchor="middle">queries, in tiles →</text>'
-    )
-    for number, (color, fill, words) in enumerate(
-        [
-            (GREEN, 0.45, ("computed whole:", "every key is before every query")),
-            (ORANGE, 0.55, ("computed and masked:", "the diagonal, a tile in each row")),
-            (GREY, 0.05, ("never touched:", "the future, nearly half of it all")),
-        ]
-    ):
-        y = 70 + 80 * number
-        d.cell(340, y - 14, size - 2, color, fill)
-        d.text(382, y - 9, words[0], anchor="start", bold=True, color=color)
-        d.text(382, y + 10, words[1], anchor="start")
-    d.text(left, 305, "Scores live in registers, one tile at a time.", anchor="start")
-    d.save("attention-tiles.svg")
-
-
 def memory() -> None:
     """The flat buffers and the arena."""
     d = Drawing(880, 310, "Memory of a training: four flat buffers and an arena")
@@ -224,8 +122,7 @@ def memory() -> None:
 
 
 def main() -> None:
-    FOLDER.mkdir(parents=True, exist_ok=True)
-    for draw in (packages, model, walk, attention_tiles, memory):
+    for draw in (packages, model, walk, memory):
         draw()
 
 
