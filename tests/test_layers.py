@@ -66,6 +66,7 @@ ORDER = {
         {"checkpoint_stream"},
         {"checkpoint"},
         {"saving", "warm_start"},
+        {"passes", "run_setup", "step_report"},
         {"train"},
         {"distributed"},
         {"interop"},

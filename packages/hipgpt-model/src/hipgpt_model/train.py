@@ -1,9 +1,8 @@
 """Training: one optimizer step at a time, and a report on each. Nothing is printed here.
 
-A step is A passes, A being grad_accum, and an update. What differs from one to the next lies on the
-device (`plan.py`), so where the backend can, both are captured as graphs and launched from then on
-(`program.py`). The odd thing: nothing is read back but what a report shows. Whether an update was
-skipped, too, is decided on the device and noticed at the next report.
+A step is A passes, A being grad_accum, and an update (`passes.py`). The odd thing: nothing is read
+back but what a report shows. Whether an update was skipped, too, is decided on the device and
+noticed at the next report.
 
 A run has no hidden state. The weights, AdamW's moments, the step control, the step and the data
 position, with the configuration and the tokens, determine every later bit; so that is all that a
@@ -15,23 +14,21 @@ from __future__ import annotations
 import math
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from hipgpt_kernels.backend import Control
 from hipgpt_model.checkpoint import CheckpointError, TrainingState, load_training
-from hipgpt_model.data_feed import Feed
 from hipgpt_model.ema import WeightAverage
 from hipgpt_model.evaluate import EvalReport
 from hipgpt_model.gpt import GPT
-from hipgpt_model.memory import available_bytes, run_bytes, shortage, smaller_runs
 from hipgpt_model.optim import AdamW
-from hipgpt_model.parameters import Parameters
-from hipgpt_model.plan import Plan
-from hipgpt_model.program import Program
+from hipgpt_model.passes import Passes
+from hipgpt_model.run_setup import check_data, check_memory, check_parameters, first_parameters
 from hipgpt_model.schedule import learning_rate
+from hipgpt_model.step_report import StepReport
 
 if TYPE_CHECKING:
     import os
@@ -41,45 +38,12 @@ if TYPE_CHECKING:
     from hipgpt_model.config import GPTConfig, TrainConfig
     from hipgpt_model.data import TokenData
     from hipgpt_model.distributed.ranks import Ranks
+    from hipgpt_model.parameters import Parameters
+
+__all__ = ["LOST_UPDATES", "StepReport", "Trainer"]
 
 LOST_UPDATES = 10
 """Updates lost in a row to gradients that are not finite, after which training gives up."""
-
-
-@dataclass(frozen=True)
-class StepReport:
-    """What one optimizer step did.
-
-    Attributes:
-        step: optimizer steps done, this one included.
-        steps: in the whole run.
-        loss: mean over the step's tokens, in nats, before the update; None where not read.
-        accuracy: how often the likeliest id was the right one, 0 … 1; None where not read.
-        learning_rate: of this step.
-        norm: of the gradient over all parameters, before clipping; None where not read.
-        skipped: whether an update since the last report that was read was skipped.
-        tokens: that the run has trained on, this step included.
-        elapsed_s: seconds spent in steps since this trainer was made.
-        tokens_per_s: over the steps since the last report that was read.
-        overflows: updates of the run that were skipped, because the gradient was not finite; 0
-            where not read.
-        outliers: likewise, because its norm was far above the mean.
-        loss_scale: what the loss is multiplied with in fp16; None elsewhere, and where not read.
-    """
-
-    step: int
-    steps: int
-    loss: float | None
-    accuracy: float | None
-    learning_rate: float
-    norm: float | None
-    skipped: bool
-    tokens: int
-    elapsed_s: float
-    tokens_per_s: float
-    overflows: int = 0
-    outliers: int = 0
-    loss_scale: float | None = None
 
 
 class _PausedError(Exception):
@@ -128,43 +92,19 @@ class Trainer:
         graph: bool = True,
         ranks: Ranks | None = None,
     ) -> None:
-        if data.T > model_config.max_seq_len:
-            raise ValueError(
-                f"the data has rows of {data.T} tokens, but the model's max_seq_len is "
-                f"{model_config.max_seq_len}: make one fit the other"
-            )
+        check_data(data, model_config)
         if report_every < 1:
             raise ValueError(f"report_every must be at least 1; got {report_every}")
-        data.check_ids(model_config.vocab_size)
         backend.compute_dtype(train_config.dtype)  # refused before memory is looked at
         B, T = train_config.batch_size, data.T
-        rows = slice(0, B) if ranks is None else ranks.rows(B)
-        share = replace(train_config, batch_size=rows.stop - rows.start)
+        self._rows = slice(0, B) if ranks is None else ranks.rows(B)  # of a pass, this process's
+        share = replace(train_config, batch_size=self._rows.stop - self._rows.start)
         owners = 1 if ranks is None else ranks.owners
-        needed = run_bytes(model_config, share, T, backend, owners)
-        if parameters is not None:  # these have their memory already
-            needed = {"activations": needed["activations"]}
-        available = available_bytes(backend)
-        if sum(needed.values()) > available:
-            smaller = smaller_runs(model_config, share, T, backend, available, owners)
-            raise MemoryError(shortage(needed, available, smaller))
+        made = parameters is not None
+        activations = check_memory(model_config, share, T, backend, owners=owners, made=made)
         if parameters is None:
-            dtype = train_config.dtype
-            if ranks is None:
-                parameters = Parameters(model_config, backend, training=True, dtype=dtype)
-            else:
-                parameters = ranks.parameters(model_config, backend, dtype)
-            parameters.initialize(train_config.seed)
-        if not parameters.training:
-            raise ValueError(
-                "these parameters were made for inference and have no gradients; "
-                "make or load them with training=True"
-            )
-        if parameters.dtype != train_config.dtype:
-            raise ValueError(
-                f"these parameters are for {parameters.dtype}, but the run is to train in "
-                f"{train_config.dtype}: make or load them with dtype={train_config.dtype!r}"
-            )
+            parameters = first_parameters(model_config, train_config, backend, ranks)
+        check_parameters(parameters, train_config)
         self.config = train_config
         self.data = data
         self.backend = backend
@@ -175,7 +115,7 @@ class Trainer:
             parameters,
             checkpoint_activations=train_config.checkpoint_activations,
         )
-        self.model.arena.reserve(needed["activations"])
+        self.model.arena.reserve(activations)
         self.ranks = ranks
         if ranks is None:
             self.optimizer = AdamW(parameters, train_config)
@@ -187,24 +127,17 @@ class Trainer:
         self.micro_steps = 0
         self.data_position = 0
 
-        b = share.batch_size  # this process's rows of a pass
-        self._rows = rows
-        self._feed = Feed(data, backend, b)
-        self._inputs = backend.empty((b, T), np.int32)
-        self._targets = backend.empty((b, T), np.int32)
-        accum = train_config.grad_accum
-        self._captures = graph and backend.can_capture and ranks is None
-        self._found = backend.empty((2, accum, b * T))  # losses and correct, of one whole step
-        self._losses, self._correct = self._found[0], self._found[1]
-        # A captured pass writes to one place, from where it is copied where there are more passes.
-        self._pass_found = self._found.reshape((2, b * T)) if accum == 1 else None
-        if self._captures and accum > 1:
-            self._pass_found = backend.empty((2, b * T))
-        self._step_tokens = accum * B * T
-        self._scale = 1 / self._step_tokens  # the gradient of the mean loss
-        self._plan = Plan(train_config, data, backend, self._feed.tokens, self.model.dropouts, rows)
-        self._programs: dict[tuple[Callable[[], None], ...], Program] = {}
-        self._count_correct = False
+        self._passes = Passes(
+            self.model,
+            self.optimizer,
+            self.average,
+            data,
+            train_config,
+            rows=self._rows,
+            ranks=ranks,
+            graph=graph,
+        )
+        self._step_tokens = train_config.grad_accum * B * T
         self._skipped_before = 0
         self._unread_tokens, self._unread_s = 0, 0.0
         self._elapsed_s = 0.0
@@ -220,73 +153,21 @@ class Trainer:
             count_correct: also note which targets were the likeliest ids.
         """
         self._refuse_half_a_step()
-        self._count_correct = count_correct or self._captures
-        last = self.config.grad_accum - 1
         for micro_step in range(self.micro_steps, self.config.grad_accum):
             if micro_step and self.ranks is None and self.should_pause():
                 if not count_correct:
-                    self.backend.fill(self._correct, math.nan)  # was not counted so far
+                    self.backend.fill(self._passes.correct, math.nan)  # was not counted so far
                 self._in_step = False
                 raise _PausedError
             self._in_step = True
-            self._plan.prepare(self.step, micro_step, self.data_position)
             self.micro_steps = micro_step
-            if micro_step < last:
-                self._do(self._pass)
-            else:
-                self._do(self._pass, self._update)
-            if self._captures and last:
-                self.backend.copy(self._found[:, micro_step], self._pass_found)
+            self._passes.do(self.step, micro_step, self.data_position, count_correct=count_correct)
             self.data_position += self.config.batch_size
             self.micro_steps = micro_step + 1
 
         self.step += 1
         self.micro_steps = 0
         self._in_step = False
-
-    def _do(self, *parts: Callable[[], None]) -> None:
-        """Parts of a step, one after the other; captured as one graph where the backend can."""
-        program = self._programs.get(parts)
-        if program is None:
-
-            def work() -> None:
-                for part in parts:
-                    part()
-
-            program = Program(self.backend, work, self.model.arena, graph=self._captures)
-            self._programs[parts] = program
-        program()
-
-    def _pass(self) -> None:
-        """Forward and backward of the plan's next windows; gradients are added to the others."""
-        plan, backend = self._plan, self.backend
-        found = self._pass_found
-        if found is None:
-            found = self._found[:, self.micro_steps]
-        plan.take()
-        backend.gather_batch(plan.tokens, plan.starts, self._inputs, self._targets)
-        self.model.forward_backward(
-            self._inputs,
-            self._targets,
-            scale=self._scale,
-            loss_scale=self.optimizer.loss_scale,
-            losses=found[0],
-            correct=found[1] if self._count_correct else None,
-            seed=self.config.seed,
-            streams=plan.streams,
-            finished=self._finished(),
-        )
-
-    def _finished(self) -> Callable[[int], None] | None:
-        """What wants to know of complete gradients: the other ranks, in a step's last pass."""
-        last = self.micro_steps == self.config.grad_accum - 1
-        return self.ranks.finished if self.ranks is not None and last else None
-
-    def _update(self) -> None:
-        """What follows once the gradients are complete."""
-        self.optimizer.step(self._plan.learning_rate, self._plan.step)
-        if self.average is not None:
-            self.average.update(self._plan.average_weight)
 
     # --- the run ------------------------------------------------------------------------------
 
@@ -359,8 +240,7 @@ class Trainer:
 
     def _read_figures(self) -> tuple[float, float]:
         """Mean loss and accuracy of the last step."""
-        found = self._found.reshape((2, self._found.shape[1] * self._found.shape[2]))
-        means = self.backend.to_numpy(self.backend.row_means(found)).tolist()
+        means = self._passes.figures()
         loss, accuracy = means if self.ranks is None else self.ranks.mean(means)
         return loss, accuracy
 
@@ -403,16 +283,17 @@ class Trainer:
     def _evaluate(self) -> EvalReport:
         loss = correct = 0.0
         tokens = 0
+        passes = self._passes
         for batch in self.data.validation_batches(self.config.batch_size, self.config.eval_batches):
             starts = batch if self.ranks is None else self.ranks.share(batch)
             rows = len(starts)  # the last batch may be smaller
             if rows == 0:
                 continue
-            inputs, targets = self._inputs[:rows], self._targets[:rows]
+            inputs, targets = passes.inputs[:rows], passes.targets[:rows]
             count = rows * self.data.T
-            losses = self._losses[0][:count]
-            hits = self._correct[0][:count]
-            self._feed.fill(starts, inputs, targets)
+            losses = passes.losses[0][:count]
+            hits = passes.correct[0][:count]
+            passes.feed.fill(starts, inputs, targets)
             self.model.loss(inputs, targets, losses=losses, correct=hits)
             loss += self.backend.mean(losses) * count
             correct += self.backend.mean(hits) * count
@@ -440,8 +321,8 @@ class Trainer:
             control=self.optimizer.control,
             ema=None if self.average is None else self.average.values,
             micro_steps=self.micro_steps,
-            losses=self._losses[: self.micro_steps] if self.micro_steps else None,
-            correct=self._correct[: self.micro_steps] if self.micro_steps else None,
+            losses=self._passes.losses[: self.micro_steps] if self.micro_steps else None,
+            correct=self._passes.correct[: self.micro_steps] if self.micro_steps else None,
         )
 
     def _refuse_half_a_step(self) -> None:
@@ -514,7 +395,8 @@ class Trainer:
         if trainer.average is not None and state.ema is not None:
             trainer.average.values = state.ema
         if state.micro_steps:
-            for mine, saved in ((trainer._losses, state.losses), (trainer._correct, state.correct)):
+            passes = trainer._passes
+            for mine, saved in ((passes.losses, state.losses), (passes.correct, state.correct)):
                 by_row = np.asarray(saved).reshape(state.micro_steps, -1, data.T)[:, trainer._rows]
                 backend.copy(mine[: state.micro_steps], by_row.reshape(state.micro_steps, -1))
             if ranks is not None and not ranks.world.leads:  # they are sums; rank 0 has them
