@@ -10,6 +10,7 @@ import re
 import sys
 import types
 import zlib
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -29,16 +30,36 @@ _loaded = {}  # one backend of each name, so that there is one pool of threads e
 @pytest.fixture(params=["numpy", "native", pytest.param("hip", marks=pytest.mark.gpu)])
 def backend(request):
     """Each backend; skipped, with the reason it gives, where it cannot be had."""
-    if request.param not in _loaded:
-        if request.param == "hip" and os.environ.get("HIPGPT_EMULATE"):
+    return _load_or_skip(request.param)
+
+
+@pytest.fixture
+def hip():
+    """The GPU alone, for tests that carry the marker `gpu`."""
+    return _load_or_skip("hip")
+
+
+def _load_or_skip(name):
+    if name not in _loaded:
+        if name == "hip" and os.environ.get("HIPGPT_EMULATE"):
             _emulator().start()
         try:
-            _loaded[request.param] = load_backend(**BACKENDS[request.param])
+            _loaded[name] = load_backend(**BACKENDS[name])
         except BackendError as error:
             pytest.skip(str(error))
-    return _loaded[request.param]
+    return _loaded[name]
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item):
+    """In the emulator a test that launches too much is skipped; see `Emulator.running`."""
+    if "gpu" not in item.keywords or not os.environ.get("HIPGPT_EMULATE"):
+        return (yield)
+    with _emulator().start().running(item.nodeid):
+        return (yield)
+
+
+@cache
 def _emulator():
     """The kernels package's emulator of AMD's GPUs; HIPGPT_EMULATE names one."""
     folder = Path(__file__).parents[2] / "hipgpt-kernels" / "tests" / "emulator"

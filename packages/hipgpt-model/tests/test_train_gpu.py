@@ -13,13 +13,6 @@ pytestmark = pytest.mark.gpu
 STEPS = 3
 
 
-@pytest.fixture
-def hip(backend):
-    if backend.name != "hip":
-        pytest.skip("the GPU alone is asked here")
-    return backend
-
-
 def make_trainer(backend, *, graph=True, dropout=0.0, **options):
     ids = (np.cumsum(np.random.default_rng(3).choice([1, 1, 1, 5], 600)) % 37).astype(np.uint16)
     model = GPTConfig(37, 12, 24, 1, 3, 40, dropout=dropout)

@@ -6,19 +6,25 @@ the real code object, instruction by instruction, in the emulator of a tinygrad 
 launch's arguments is held against what the compiler wrote about the kernel.
 """
 
+import contextlib
 import ctypes
 import functools
-import inspect
-import mmap
+import json
 import os
 import shutil
 import struct
 import subprocess
 import sys
+import time
 import traceback
 from pathlib import Path
 
+import pytest
+
 from .code_object import read_kernels
+from .instructions import Instructions
+from .repairs import repair
+from .waves import TooLongError, Waves
 
 HERE = Path(__file__).resolve().parent
 INTERFACE = HERE.parents[1] / "src" / "hipgpt_kernels" / "csrc" / "nvidia"
@@ -30,10 +36,6 @@ ARCHITECTURES = {
     "gfx942": ("cdna", 64, 64 << 10),
     "gfx950": ("cdna", 64, 160 << 10),
 }
-
-LDS_SHIFT, LDS_UNIT = 15, 512
-"""Where COMPUTE_PGM_RSRC2 holds the size of the LDS, and in what unit the emulator reads it."""
-LDS_MASK = 0x1FF << LDS_SHIFT
 
 # Which user registers come before the address of the arguments, by bit of the code properties:
 # private segment buffer, dispatch pointer, queue pointer (LLVM's AMDGPU usage guide).
@@ -57,8 +59,8 @@ Launch = ctypes.CFUNCTYPE(
 
 LAUNCH_FAILURE, NOT_SUPPORTED = 719, 801
 
-MOST_THREADS = int(os.environ.get("HIPGPT_EMULATE_THREADS", str(1 << 15)))
-"""Of one launch: some seconds. Tests with larger ones are skipped, saying so."""
+MOST_INSTRUCTIONS = int(os.environ.get("HIPGPT_EMULATE_INSTRUCTIONS", "3000000"))
+"""Of all waves of one launch: some seconds. Tests with longer ones are skipped, saying so."""
 
 
 class EmulatorError(RuntimeError):
@@ -75,9 +77,8 @@ def tinygrad():
     return text
 
 
-@functools.cache
-def run_asm():
-    """The emulator's entry."""
+def load_emulator(architecture):
+    """The emulator's module, repaired, with what is known of its instructions."""
     clang = next(
         (
             name
@@ -93,78 +94,8 @@ def run_asm():
     from test.mockgpu.amd import emu, pcode
 
     repair(emu, pcode)
-    return emu.run_asm
-
-
-def repair(emu, pcode):
-    """What the emulator does otherwise than the hardware, and the kernels feel.
-
-    - Its fused multiply-add rounds twice. In float64 the product of two float32 is exact.
-    - Its conversion to bfloat16 carries a NaN over into infinity or −0.
-    - An idle lane, too, looks at the LDS under whatever address its register holds: the LDS gets
-      the whole of what 32 bits can address, of which only what is touched takes memory.
-    - It flushes subnormals where it finds a clang to compile that switch with; code for HIP asks
-      for subnormals (`float_mode` of the kernel descriptor).
-    - It takes register 128 + n of a 16-bit instruction for the upper half of n on CDNA too, where
-      registers are numbered to 255 and have no halves.
-    """
-    from tinygrad.dtype import dtypes
-
-    plain, round_up = pcode._FUNCS["fma"], pcode._FUNCS["f32_to_bf16"]
-
-    def fma(a, b, c):
-        if a.dtype not in (dtypes.float32, dtypes.float16):
-            return plain(a, b, c)
-        wide = [one.cast(dtypes.float64) for one in (a, b, c)]
-        return plain(*wide).cast(a.dtype)
-
-    def f32_to_bf16(value):
-        value = value if value.dtype == dtypes.float32 else value.bitcast(dtypes.float32)
-        bits = value.bitcast(dtypes.uint32)
-        quiet = ((bits >> 16) | 0x40).cast(dtypes.uint16)
-        return value.ne(value).where(quiet, round_up(value))
-
-    pcode._FUNCS["fma"] = fma
-    pcode._FUNCS["f32_to_bf16"] = f32_to_bf16
-    emu._get_ftz_lib = lambda: (None, 0)
-    without_halves(emu)
-    emu.Buffer = with_wide_lds(emu.Buffer, emu.BufferSpec)
-
-
-def without_halves(emu):
-    """Give CDNA's 16-bit instructions handlers for which no register is an upper half."""
-    space = dict(vars(emu))
-    names = "_load_vsrc0", "_compile_vop12", "_compile_vopc"
-    for name in names:
-        source = inspect.getsource(getattr(emu, name))
-        for first_half in ("_c(128)", "_c(384)"):
-            source = source.replace(first_half, "_c(1 << 20)")
-        exec(source, space)
-    for kind, handler in emu._INST_HANDLERS.items():
-        if kind.__module__ == emu.irc.__name__ and handler.__name__ in names:
-            emu._INST_HANDLERS[kind] = space[handler.__name__]
-
-
-LDS_SPACE = (4 << 30) + (1 << 20)
-NO_RESERVE = 0x4000
-"""MAP_NORESERVE, which Python's mmap names from 3.13 on."""
-
-
-def with_wide_lds(buffer, spec):
-    """The emulator's Buffer; the one made right after that of all memory (at 0) is the LDS."""
-    flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NO_RESERVE
-    space = mmap.mmap(-1, LDS_SPACE, flags=flags)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(space))
-    state = {"lds next": False, "space": space}  # kept alive with the function
-
-    def make(device, size, dtype, **keywords):
-        if state["lds next"]:
-            keywords["options"] = spec(external_ptr=address)
-            ctypes.memset(address, 0xFF, 4 * size)  # NaN: nothing may count on zeros
-        state["lds next"] = getattr(keywords.get("options"), "external_ptr", None) == 0
-        return buffer(device, size, dtype, **keywords)
-
-    return make
+    emu._get_runner = Instructions(emu, tinygrad(), architecture, HERE / "repairs.py")
+    return emu
 
 
 def build_library(folder):
@@ -173,9 +104,10 @@ def build_library(folder):
     compiler = next((name for name in ("g++", "clang++") if shutil.which(name)), None)
     if compiler is None:
         raise EmulatorError("the emulator needs g++ or clang++")
-    command = [compiler, "-std=c++17", "-O1", "-shared", "-fPIC", "-Wall", "-Wextra"]
+    command = [compiler, "-std=c++17", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra"]
     command += ["-Wl,-soname,libamdhip64.so", "-I", str(INTERFACE), "-o", str(path)]
-    subprocess.run([*command, str(HERE / "hip_on_host.cpp")], check=True)
+    sources = [str(HERE / name) for name in ("hip_on_host.cpp", "waves.cpp")]
+    subprocess.run([*command, *sources], check=True)
     return path
 
 
@@ -206,16 +138,34 @@ def without_cache_words(kernels, emulated):
     return kernels
 
 
-def check_launch(kernel, threads, shared, limit, packed):
+def check_launch(kernel, threads, shared, limit, packed, knows):
     """Hold a launch against what the compiler wrote about the kernel.
 
-    The arguments have no names in a launch, so what can be compared is their extent: the packed
-    bytes must end where the last argument ends, and nothing hidden may be expected.
+    The arguments have no names in a launch, so what can be compared is their extent and their
+    pointers: the packed bytes must end where the last argument ends, nothing hidden may be
+    expected, and where the compiler says pointer there must be null or somebody's memory.
+    test_arguments.py compares the rest, the types that each kernel is declared with.
+
+    Args:
+        kernel: the kernel's code.
+        threads: of a block.
+        shared: bytes of LDS that the launch adds.
+        limit: bytes of LDS that a block may have.
+        packed: the arguments, bytes.
+        knows: does an address lie in an allocation?
     """
     hidden = [kind for _, _, kind in kernel.arguments if kind.startswith("hidden_")]
     assert not hidden, f"{kernel.name} expects {hidden}, which no launch here passes"
     end = max((offset + size for offset, size, _ in kernel.arguments), default=0)
-    assert packed == end, f"{kernel.name}: {packed} bytes of arguments came, expected {end}"
+    assert len(packed) == end, (
+        f"{kernel.name}: {len(packed)} bytes of arguments came, expected {end}"
+    )
+    for number, (offset, _, kind) in enumerate(kernel.arguments):
+        if kind == "global_buffer":
+            (address,) = struct.unpack_from("<Q", packed, offset)
+            assert address == 0 or knows(address), (
+                f"{kernel.name}: argument {number} is {address:#x}, expected an address on the GPU"
+            )
     assert threads <= kernel.threads, (
         f"{kernel.name}: {threads} threads a block, its code was compiled for {kernel.threads}"
     )
@@ -235,7 +185,35 @@ class Emulator:
         """Launches by kernel: what a run has covered."""
         self.too_large = ""
         """Set by a launch that was refused for its size; whoever runs the test looks and resets."""
+        self.knows = self.waves = None  # of the library: `start` sets them
         self.callbacks = (Load(self.load), Function(self.function), Launch(self.launch))
+
+    @contextlib.contextmanager
+    def running(self, test):
+        """Skip a test that launches too much, whatever it did with the error; record the others.
+
+        A line of the file HIPGPT_EMULATED tells what a test launched and how it ended.
+        """
+        self.launched, self.too_large = {}, ""
+        outcome, start = "failed", time.perf_counter()
+        try:
+            try:
+                yield
+            except Exception:
+                if self.too_large:
+                    pytest.skip(self.too_large)
+                raise
+            assert not self.too_large, "a launch was refused and nobody noticed"
+            outcome = "passed"
+        except pytest.skip.Exception:
+            outcome = "skipped"
+            raise
+        finally:
+            if path := os.environ.get("HIPGPT_EMULATED"):
+                line = {"test": test, "outcome": outcome, "kernels": self.launched}
+                line["seconds"] = round(time.perf_counter() - start, 3)
+                with Path(path).open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(line) + "\n")
 
     def load(self, image):
         """A new module: its number."""
@@ -260,30 +238,22 @@ class Emulator:
     def launch(self, function, gx, gy, gz, threads, shared, arguments, packed):
         """Execute a kernel; a fault is printed and becomes hipErrorLaunchFailure."""
         kernel = self.functions[function - 1]
-        if gx * gy * gz * threads > MOST_THREADS:
-            self.too_large = (
-                f"{kernel.name} is launched with {gx * gy * gz * threads} threads, "
-                f"too many to emulate in a test (HIPGPT_EMULATE_THREADS={MOST_THREADS})"
-            )
-            return NOT_SUPPORTED
         try:
-            check_launch(kernel, threads, shared, self.shared_limit, packed)
-            lds = -(-(kernel.group + shared) // LDS_UNIT)
-            rsrc2 = (kernel.rsrc2 & ~LDS_MASK) | (lds << LDS_SHIFT)
+            data = ctypes.string_at(arguments, packed)
+            check_launch(kernel, threads, shared, self.shared_limit, data, self.knows)
             segment = ctypes.create_string_buffer(max(kernel.argument_bytes, packed, 8) + 64)
             address = (ctypes.addressof(segment) + 63) // 64 * 64  # as a real one is aligned
             ctypes.memmove(address, arguments, packed)
-            run_asm()(
-                kernel.entry,
-                kernel.size,
-                *(gx, gy, gz),
-                *(threads, 1, 1),
-                address,
-                rsrc2,
-                kernel.private,
-                self.emulated,
-                user_registers(kernel, address),
+            self.waves.launch(
+                *(kernel, (gx, gy, gz), threads, kernel.group + shared, address),
+                *(user_registers(kernel, address), MOST_INSTRUCTIONS),
             )
+        except TooLongError:
+            self.too_large = (
+                f"{kernel.name} executes more instructions than a test may in the emulator "
+                f"(HIPGPT_EMULATE_INSTRUCTIONS={MOST_INSTRUCTIONS})"
+            )
+            return NOT_SUPPORTED
         except BaseException:  # noqa: BLE001  # C is the caller
             traceback.print_exc()
             return LAUNCH_FAILURE
@@ -304,10 +274,10 @@ def start():
         raise EmulatorError(
             f"HIPGPT_EMULATE is {name!r}, expected one of {', '.join(ARCHITECTURES)}"
         )
-    run_asm()
+    emulator = Emulator(name)
+    emu = load_emulator(emulator.emulated)
     with tempfile.TemporaryDirectory() as folder:
         library = ctypes.CDLL(str(build_library(folder)))
-    emulator = Emulator(name)
     library.emulator_start.argtypes = [
         Load,
         Function,
@@ -316,5 +286,8 @@ def start():
         *(ctypes.c_int,) * 2,
     ]
     library.emulator_start.restype = None
+    library.emulator_knows.argtypes = [ctypes.c_void_p]
+    emulator.knows = library.emulator_knows
+    emulator.waves = Waves(emu, library, emulator.emulated)
     library.emulator_start(*emulator.callbacks, name.encode(), emulator.wave, emulator.shared_limit)
     return emulator

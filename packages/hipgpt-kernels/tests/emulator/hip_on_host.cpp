@@ -46,6 +46,7 @@ constexpr size_t GUARD = 256;  // also what an allocation is aligned to
 constexpr unsigned char GUARD_BYTE = 0xA5;
 constexpr unsigned char FRESH_BYTE = 0xFF;  // NaN in every floating type, −1 in the others
 std::map<void*, size_t> allocations;        // address handed out -> bytes
+std::map<void*, size_t> host_allocations;   // the same of the host's memory
 
 bool intact(void* pointer, size_t bytes) {
   const auto* begin = static_cast<unsigned char*>(pointer);
@@ -61,6 +62,13 @@ hipError_t check_guards() {
     if (!intact(pointer, bytes)) return hipErrorIllegalAddress;
   }
   return hipSuccess;
+}
+
+bool lies_in(const std::map<void*, size_t>& known, void* pointer) {
+  auto after = known.upper_bound(pointer);
+  if (after == known.begin()) return false;
+  const auto [begin, bytes] = *--after;
+  return static_cast<char*>(pointer) <= static_cast<char*>(begin) + bytes;
 }
 
 struct Work {
@@ -106,6 +114,11 @@ EXPORT void emulator_start(LoadCallback load, FunctionCallback function, LaunchC
   architecture.name = name;
   architecture.wave = wave;
   architecture.shared = shared;
+}
+
+// May a kernel be given this address? The end of an allocation is one too: that of an empty array.
+EXPORT int emulator_knows(void* pointer) {
+  return lies_in(allocations, pointer) || lies_in(host_allocations, pointer);
 }
 
 EXPORT hipError_t hipGetDeviceCount(int* count) {
@@ -171,10 +184,13 @@ EXPORT hipError_t hipFree(void* pointer) {
 
 EXPORT hipError_t hipHostMalloc(void** pointer, size_t bytes, unsigned) {
   *pointer = std::malloc(bytes);
-  return *pointer == nullptr ? hipErrorOutOfMemory : hipSuccess;
+  if (*pointer == nullptr) return hipErrorOutOfMemory;
+  host_allocations[*pointer] = bytes;
+  return hipSuccess;
 }
 
 EXPORT hipError_t hipHostFree(void* pointer) {
+  host_allocations.erase(pointer);
   std::free(pointer);
   return hipSuccess;
 }

@@ -6,6 +6,7 @@ machinery works. For the rest: HIPGPT_EMULATE=gfx942 pytest packages/hipgpt-kern
 """
 
 import os
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -68,18 +69,24 @@ def kernel(**changes):
     return code_object.KernelCode(**values | changes)
 
 
+KNOWN = 0x1000
+RIGHT = struct.pack("<Qi", KNOWN, 7)
+
+
 @pytest.mark.parametrize(
     ("changes", "threads", "shared", "packed", "words"),
     [
-        ({}, 256, 0, 16, "16 bytes of arguments came, expected 12"),
-        ({}, 512, 0, 12, "512 threads a block, its code was compiled for 256"),
-        ({}, 256, 65536, 12, "66560 bytes of LDS, a block has 65536"),
-        ({"arguments": [(0, 4, "hidden_block_count_x")]}, 256, 0, 4, "expects .*hidden_block"),
+        ({}, 256, 0, RIGHT + bytes(4), "16 bytes of arguments came, expected 12"),
+        ({}, 256, 0, struct.pack("<Qi", 7, 7), "argument 0 is 0x7, expected an address"),
+        ({}, 512, 0, RIGHT, "512 threads a block, its code was compiled for 256"),
+        ({}, 256, 65536, RIGHT, "66560 bytes of LDS, a block has 65536"),
+        ({"arguments": [(0, 4, "hidden_block_count_x")]}, 256, 0, RIGHT, "expects .*hidden_block"),
     ],
 )
 def test_a_launch_that_does_not_fit_its_kernel_is_refused(changes, threads, shared, packed, words):
+    harness.check_launch(kernel(), 256, 0, 65536, RIGHT, KNOWN.__eq__)
     with pytest.raises(AssertionError, match=words):
-        harness.check_launch(kernel(**changes), threads, shared, 65536, packed)
+        harness.check_launch(kernel(**changes), threads, shared, 65536, packed, KNOWN.__eq__)
 
 
 def test_the_address_of_the_arguments_stands_where_the_kernel_looks():

@@ -49,7 +49,8 @@ class Kernel:
         """
         self.stem = stem
         self.base = base
-        self._struct = struct.Struct("@" + "".join(types))  # "@": C's sizes and alignment
+        self.types = "".join(types)
+        self._struct = struct.Struct("@" + self.types)  # "@": C's sizes and alignment
         self._buffer = ctypes.create_string_buffer(max(1, self._struct.size))
         self._size = ctypes.c_size_t(self._struct.size)
         words = (
