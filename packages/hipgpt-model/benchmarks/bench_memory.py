@@ -30,7 +30,7 @@ from hipgpt_cli.bench.machine import machine, versions
 from hipgpt_cli.bench.result import Result, Row
 from hipgpt_kernels import load_backend
 from hipgpt_model import GPT, Parameters, TokenData, TrainConfig, Trainer
-from hipgpt_model.parameters import parameter_table
+from hipgpt_model.parameter_specs import parameter_table
 
 STEPS = 3
 PROMPT, WRITTEN = 512, 32

@@ -21,7 +21,8 @@ from hipgpt_model import (
     load_model,
     save_training,
 )
-from hipgpt_model.checkpoint import CheckpointHeader, convert_checkpoint, load_training
+from hipgpt_model.checkpoint import CheckpointHeader, load_training
+from hipgpt_model.checkpoint_convert import convert_checkpoint
 
 from .damage import damaged, forged
 

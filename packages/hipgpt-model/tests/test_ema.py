@@ -12,7 +12,8 @@ from hipgpt_model import (
     load_parameters,
     save_training,
 )
-from hipgpt_model.checkpoint import convert_checkpoint, load_checkpoint
+from hipgpt_model.checkpoint import load_checkpoint
+from hipgpt_model.checkpoint_convert import convert_checkpoint
 
 from .models import tiny_config
 

@@ -8,7 +8,8 @@ import pytest
 
 from hipgpt_kernels.philox import philox4x32
 from hipgpt_model import GPTConfig, Parameters, parameter_table
-from hipgpt_model.parameters import ALIGNMENT, normal_numbers
+from hipgpt_model.flat_layout import ALIGNMENT
+from hipgpt_model.parameters import normal_numbers
 
 from .models import random_weights, tiny_config
 

@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from hipgpt_model.gpt import GPT, KVCache
     from hipgpt_model.memory import generation_bytes, training_bytes
     from hipgpt_model.optim import AdamW
-    from hipgpt_model.parameters import Parameters, ParameterSpec, parameter_table
+    from hipgpt_model.parameter_specs import ParameterSpec, parameter_table
+    from hipgpt_model.parameters import Parameters
     from hipgpt_model.schedule import learning_rate
     from hipgpt_model.train import StepReport, Trainer
 
@@ -85,7 +86,8 @@ _MODULES = {
     "gpt": ("GPT", "KVCache"),
     "memory": ("generation_bytes", "training_bytes"),
     "optim": ("AdamW",),
-    "parameters": ("ParameterSpec", "Parameters", "parameter_table"),
+    "parameter_specs": ("ParameterSpec", "parameter_table"),
+    "parameters": ("Parameters",),
     "schedule": ("learning_rate",),
     "train": ("StepReport", "Trainer"),
 }  # fmt: skip

@@ -8,7 +8,6 @@ chunk, so loading a model takes no second copy of it.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,7 +16,6 @@ import numpy as np
 from hipgpt_model.checkpoint_header import (
     CORRECT,
     EMA,
-    GRADIENT,
     LOSSES,
     MOMENTS,
     STEP_CONTROL,
@@ -32,15 +30,17 @@ from hipgpt_model.checkpoint_stream import (
 )
 from hipgpt_model.gpt import GPT
 from hipgpt_model.parameters import Parameters
+from hipgpt_model.training_state import TrainingState
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
     from typing import BinaryIO
 
     from hipgpt_kernels.backend import Array, Backend
-    from hipgpt_model.checkpoint_header import Storage, Weights
-    from hipgpt_model.config import GPTConfig, TrainConfig
+    from hipgpt_model.checkpoint_header import Weights
+    from hipgpt_model.config import GPTConfig
+    from hipgpt_model.training_state import HasState
 
 __all__ = [
     "CheckpointError",
@@ -58,103 +58,11 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True)
-class TrainingState:
-    """Everything that determines the rest of a run, given the data.
-
-    Attributes:
-        parameters: the weights and AdamW's moments (not copied); between the passes of a step the
-            gradients too.
-        config: how the run trains; the seed is here.
-        step: optimizer steps done.
-        data_position: windows of training text consumed.
-        data: fingerprint of the data.
-        control: (STEP_CONTROL_SIZE,) float32, what decides about each update.
-        ema: the running average of the weights, flat like them; None where none is kept.
-        micro_steps: passes of the next step that are done.
-        losses: (micro_steps, B·T) of those passes; None where there are none.
-        correct: likewise.
-    """
-
-    parameters: Parameters
-    config: TrainConfig
-    step: int
-    data_position: int
-    data: Mapping[str, int | str]
-    control: Array
-    ema: Array | None = None
-    micro_steps: int = 0
-    losses: Array | None = None
-    correct: Array | None = None
-
-    def header(
-        self, tokenizer: str | None = None, metrics: Mapping[str, float] | None = None
-    ) -> CheckpointHeader:
-        """What its checkpoint says of itself."""
-        return CheckpointHeader(
-            "training",
-            self.parameters.config,
-            self.config,
-            self.step,
-            self.data_position,
-            dict(self.data),
-            tokenizer,
-            dict(metrics or {}),
-            self.micro_steps,
-            self.parameters.dtype,  # type: ignore[arg-type]
-        )
-
-    def buffers(self) -> dict[str, Array]:
-        """Every flat buffer that is saved, by the prefix of its tensors' names, in file order."""
-        parameters = self.parameters
-        found = {"": parameters.weights}
-        found |= dict(zip(MOMENTS, (parameters.m, parameters.v), strict=True))
-        if self.ema is not None:
-            found[EMA] = self.ema
-        if self.micro_steps:
-            found[GRADIENT] = parameters.gradients
-        return found
-
-    def others(self) -> dict[str, Array]:
-        """Every other array that is saved, by name, in file order."""
-        found = {STEP_CONTROL: self.control}
-        if self.micro_steps:
-            found |= {LOSSES: self.losses, CORRECT: self.correct}
-        return found
-
-    def tensors(
-        self,
-        buffers: Mapping[str, Array],
-        others: Mapping[str, Array],
-        read: Callable[[Array], np.ndarray],
-    ) -> Iterator[tuple[str, np.ndarray]]:
-        """Each tensor of the checkpoint by name, in file order, one at a time.
-
-        Args:
-            buffers: as `buffers` gives them, or copies of them.
-            others: likewise.
-            read: makes a NumPy array of a view.
-        """
-        for prefix, buffer in buffers.items():
-            for spec in self.parameters.table:
-                yield prefix + spec.name, read(self.parameters.view(buffer, spec.name))
-        for name, array in others.items():
-            yield name, read(array)
-
-
 class SharesOut(Protocol):
     """`distributed.Ranks`, which imports this module."""
 
     def parameters(self, config: GPTConfig, backend: Backend, dtype: str) -> Parameters:
         """See `Ranks.parameters`."""
-        ...
-
-
-class HasState(Protocol):
-    """A `Trainer`, without importing the module that imports this one."""
-
-    def state(self) -> TrainingState:
-        """See `Trainer.state`."""
         ...
 
 
@@ -426,59 +334,3 @@ def load_model(
         path, backend, training=training, tokenizer=tokenizer, dtype=dtype, weights=weights
     )
     return GPT(header.model, backend, parameters)
-
-
-def convert_checkpoint(
-    source: str | os.PathLike[str],
-    target: str | os.PathLike[str],
-    *,
-    weights: Weights | None = None,
-    storage: Storage | None = None,
-) -> CheckpointHeader:
-    """Write the weights of a checkpoint into a file of their own, for inference.
-
-    Only one tensor at a time is in memory.
-
-    Args:
-        source: a checkpoint of either kind.
-        target: the new file.
-        weights: which of them, as for `load_parameters`.
-        storage: "float32", or "bf16" for half the size; None: as in the source.
-
-    Returns:
-        The new file's header.
-
-    Raises:
-        CheckpointError: as `load_parameters`.
-        OSError: a file could not be read or written.
-    """
-    with opened(source) as (where, file, header):
-        prefix = weights_prefix(header, where, weights)
-        made = CheckpointHeader(
-            "weights",
-            header.model,
-            header.training,
-            header.step,
-            header.data_position,
-            header.data,
-            header.tokenizer,
-            header.metrics,
-            0,
-            header.dtype,
-            header.weights if header.kind == "weights" else "ema" if prefix == EMA else "model",
-            storage or header.storage,
-        )
-        shapes = made.tensor_shapes()
-
-        def tensors() -> Iterator[tuple[str, np.ndarray]]:
-            wanted = {prefix + name for name in shapes}
-            for name, start, chunk in read_tensors(file, header, where, wanted):
-                plain = name.removeprefix(prefix)
-                if start == 0:
-                    array = np.empty(shapes[plain], np.float32)
-                array.reshape(-1)[start : start + len(chunk)] = chunk
-                if start + len(chunk) == array.size:
-                    yield plain, array
-
-        save_checkpoint(target, made, tensors())
-    return made

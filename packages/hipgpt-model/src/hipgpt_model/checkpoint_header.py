@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 import msgpack  # type: ignore[import-untyped]
 
 from hipgpt_model.config import GPTConfig, TrainConfig
-from hipgpt_model.parameters import parameter_table
+from hipgpt_model.parameter_specs import parameter_table
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,8 +11,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hipgpt_kernels.arena import ALIGNMENT as ARENA_ALIGNMENT
+from hipgpt_model.flat_layout import room
 from hipgpt_model.head import rows_per_chunk
-from hipgpt_model.parameters import parameter_table, room
+from hipgpt_model.parameter_specs import parameter_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,19 +1,17 @@
-"""The one table of a GPT's parameters, and the flat buffers that hold them.
+"""A model's parameters: flat buffers on a device with views by name, and their first values.
 
-Names, shapes, initial values and weight decay are written down here and nowhere else; layers,
-checkpoints and tests go by this table. The odd thing: all tensors of a kind lie in one array, the
-decayed ones first, so that an optimizer step is two calls and a gradient norm is one.
+The odd thing: first values depend on the seed and a tensor's name alone, so that neither the number
+of processes nor the order of the table changes them.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hipgpt_kernels.philox import philox4x32
+from hipgpt_model.flat_layout import FlatLayout
 from hipgpt_model.random_streams import initialization_stream
 
 if TYPE_CHECKING:
@@ -21,105 +19,11 @@ if TYPE_CHECKING:
 
     from hipgpt_kernels.backend import Array, Backend
     from hipgpt_model.config import GPTConfig
+    from hipgpt_model.flat_layout import Own
 
-Initial: TypeAlias = Literal["normal", "zeros", "ones"]
-
-STANDARD_DEVIATION = 0.02
-"""Of every matrix at the start (Radford et al. 2019, the released code of GPT-2)."""
-
-ALIGNMENT = 64
-"""Elements: every tensor starts on a multiple of 256 bytes, enough for the widest vector load."""
 
 _NORMALS_AT_ONCE = 1 << 18
 """Numbers made in one go: the float64 temporaries (2 MiB each) stay in the cache."""
-
-
-@dataclass(frozen=True)
-class ParameterSpec:
-    """One row of the table.
-
-    Attributes:
-        name: such as "blocks.0.attention.qkv.weight".
-        shape: rows are outputs: (out, in), as in PyTorch.
-        initial: the kind of its first values.
-        std: standard deviation of "normal", else 0.
-        decay: whether weight decay applies: to matrices only.
-    """
-
-    name: str
-    shape: tuple[int, ...]
-    initial: Initial
-    std: float
-    decay: bool
-
-    @property
-    def size(self) -> int:
-        """Number of elements."""
-        return math.prod(self.shape)
-
-
-def parameter_table(config: GPTConfig) -> tuple[ParameterSpec, ...]:
-    """Every parameter of a model, in the order of the forward pass.
-
-    The two matrices that write to the residual stream in each block start smaller, by 1/√(2L), so
-    that the stream's variance does not grow with depth (Radford et al. 2019, section 2.3).
-    """
-    V, S, E, F = config.vocab_size, config.max_seq_len, config.embed_dim, config.ff_dim
-    up = 2 * F if config.activation == "swiglu" else F  # the gate's rows come first
-    residual_std = STANDARD_DEVIATION / math.sqrt(2 * config.num_layers)
-
-    def matrix(
-        name: str, rows: int, columns: int, std: float = STANDARD_DEVIATION
-    ) -> ParameterSpec:
-        return ParameterSpec(name, (rows, columns), "normal", std, decay=True)
-
-    def bias(name: str, size: int) -> ParameterSpec:
-        return ParameterSpec(name, (size,), "zeros", 0.0, decay=False)
-
-    def norm(name: str) -> list[ParameterSpec]:
-        return [
-            ParameterSpec(f"{name}.weight", (E,), "ones", 0.0, decay=False),
-            bias(f"{name}.bias", E),
-        ]
-
-    table = [matrix("token_embedding", V, E), matrix("position_embedding", S, E)]
-    for i in range(config.num_layers):
-        block = f"blocks.{i}"
-        table += [
-            *norm(f"{block}.norm1"),
-            matrix(f"{block}.attention.qkv.weight", 3 * E, E),
-            bias(f"{block}.attention.qkv.bias", 3 * E),
-            matrix(f"{block}.attention.output.weight", E, E, residual_std),
-            bias(f"{block}.attention.output.bias", E),
-            *norm(f"{block}.norm2"),
-            matrix(f"{block}.feed_forward.up.weight", up, E),
-            bias(f"{block}.feed_forward.up.bias", up),
-            matrix(f"{block}.feed_forward.down.weight", E, F, residual_std),
-            bias(f"{block}.feed_forward.down.bias", E),
-        ]
-    if config.final_norm:
-        table += norm("final_norm")
-    if not config.tied:
-        table.append(matrix("output.weight", V, E))
-    if config.output_bias:
-        table.append(bias("output.bias", V))
-    return tuple(table)
-
-
-OF_IDS = ("token_embedding", "output.weight", "output.bias")
-"""Tensors with one row an id."""
-
-
-def padded_rows(spec: ParameterSpec, multiple: int) -> int:
-    """Rows of a tensor with those that are there for a backend's sake; see `Parameters.padded`."""
-    rows = spec.shape[0]
-    return -(-rows // multiple) * multiple if spec.name in OF_IDS else rows
-
-
-def room(spec: ParameterSpec, multiple: int = 1) -> int:
-    """Elements that a tensor takes in a flat buffer."""
-    elements = padded_rows(spec, multiple) * math.prod(spec.shape[1:])
-    return -(-elements // ALIGNMENT) * ALIGNMENT
 
 
 def normal_numbers(seed: int, stream: int, start: int, count: int) -> np.ndarray:
@@ -143,81 +47,6 @@ def normal_numbers(seed: int, stream: int, start: int, count: int) -> np.ndarray
     angle = words[:, 1::2] * (2 * np.pi * 2.0**-32)  # (n, 2)
     pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1)  # (n, 2, 2)
     return pairs.reshape(-1)[:count].astype(np.float32)
-
-
-class FlatLayout:
-    """Where each tensor lies in a flat buffer: the decayed ones first, each at an aligned place.
-
-    Attributes:
-        config: the model's configuration.
-        column_multiple: tensors of one row an id have room for a multiple of so many rows; that of
-            the backend (`Backend.column_multiple`).
-        table: one `ParameterSpec` a tensor.
-        decayed: the part of each buffer that weight decay applies to.
-        undecayed: the rest.
-        size: elements of each buffer.
-    """
-
-    def __init__(self, config: GPTConfig, column_multiple: int = 1) -> None:
-        self.config = config
-        self.table = parameter_table(config)
-        self.column_multiple = column_multiple
-        self._specs = {spec.name: spec for spec in self.table}
-        self._offsets: dict[str, int] = {}
-
-        offset = 0
-        for spec in [spec for spec in self.table if spec.decay]:
-            self._offsets[spec.name] = offset
-            offset += room(spec, column_multiple)
-        self.decayed = slice(0, offset)
-        for spec in [spec for spec in self.table if not spec.decay]:
-            self._offsets[spec.name] = offset
-            offset += room(spec, column_multiple)
-        self.undecayed = slice(self.decayed.stop, offset)
-        self.size = offset
-
-    def names(self) -> list[str]:
-        """The tensors' names, in the order of the table."""
-        return [spec.name for spec in self.table]
-
-    def span(self, name: str) -> tuple[int, int]:
-        """Where a tensor and its padding lie in the flat buffers: (first, after the last)."""
-        offset = self._offsets[name]
-        return offset, offset + room(self._specs[name], self.column_multiple)
-
-    def view(self, buffer: Array, name: str) -> Array:
-        """The part of a flat buffer that belongs to a tensor, in its shape."""
-        offset = self._offsets[name]
-        spec = self._specs[name]
-        return buffer[offset : offset + spec.size].reshape(spec.shape)
-
-    def padded(self, buffer: Array, name: str) -> Array:
-        """As `view`, with further rows of zeros up to a multiple of `column_multiple`.
-
-        For the tensors whose rows belong to ids: the products with them are fastest so.
-        """
-        spec = self._specs[name]
-        rows = padded_rows(spec, self.column_multiple)
-        offset, shape = self._offsets[name], (rows, *spec.shape[1:])
-        return buffer[offset : offset + math.prod(shape)].reshape(shape)
-
-    def __contains__(self, name: object) -> bool:
-        return name in self._specs
-
-
-@dataclass(frozen=True)
-class Own:
-    """A part of the flat buffers that one of several processes owns.
-
-    Attributes:
-        flat: where in the flat buffers.
-        local: where in the buffers that hold nothing but what the process owns.
-        decay: whether weight decay applies.
-    """
-
-    flat: slice
-    local: slice
-    decay: bool
 
 
 class Parameters(FlatLayout):

@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from hipgpt_model.checkpoint import save_checkpoint
+from hipgpt_model.checkpoint_stream import save_checkpoint
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterator, Mapping
 
     from hipgpt_kernels.backend import Array, Backend
-    from hipgpt_model.checkpoint import HasState
     from hipgpt_model.checkpoint_header import CheckpointHeader
+    from hipgpt_model.training_state import HasState
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from hipgpt_kernels.backend import Control
-from hipgpt_model.checkpoint import CheckpointError, TrainingState, load_training
+from hipgpt_model.checkpoint import load_training
+from hipgpt_model.checkpoint_header import CheckpointError
 from hipgpt_model.ema import WeightAverage
 from hipgpt_model.evaluate import EvalReport
 from hipgpt_model.gpt import GPT
@@ -29,6 +30,7 @@ from hipgpt_model.passes import Passes
 from hipgpt_model.run_setup import check_data, check_memory, check_parameters, first_parameters
 from hipgpt_model.schedule import learning_rate
 from hipgpt_model.step_report import StepReport
+from hipgpt_model.training_state import TrainingState
 
 if TYPE_CHECKING:
     import os

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from hipgpt_kernels.backend import Array
-    from hipgpt_model.checkpoint import TrainingState
     from hipgpt_model.checkpoint_header import CheckpointHeader
     from hipgpt_model.distributed.world import World
-    from hipgpt_model.parameters import Own
+    from hipgpt_model.flat_layout import Own
+    from hipgpt_model.training_state import TrainingState
 
 ELEMENT = 4
 """Bytes of a float32."""

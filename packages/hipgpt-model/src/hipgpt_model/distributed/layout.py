@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hipgpt_model.parameters import ALIGNMENT, FlatLayout, Own
+from hipgpt_model.flat_layout import ALIGNMENT, FlatLayout, Own
 
 if TYPE_CHECKING:
     from hipgpt_model.config import GPTConfig

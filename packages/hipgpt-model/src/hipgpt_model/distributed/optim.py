@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from hipgpt_kernels.backend import Array, Number
     from hipgpt_model.config import TrainConfig
     from hipgpt_model.distributed.exchange import Exchange
-    from hipgpt_model.parameters import Own, Parameters
+    from hipgpt_model.flat_layout import Own
+    from hipgpt_model.parameters import Parameters
 
 
 class SharedAdamW(AdamW):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hipgpt_model.distributed.exchange import Exchange
     from hipgpt_model.distributed.watch import Watch
     from hipgpt_model.distributed.world import World
-    from hipgpt_model.parameters import Own
+    from hipgpt_model.flat_layout import Own
 
 
 class Ranks:

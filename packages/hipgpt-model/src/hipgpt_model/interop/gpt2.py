@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hipgpt_model.parameters import parameter_table
+from hipgpt_model.parameter_specs import parameter_table
 
 if TYPE_CHECKING:
     from hipgpt_model.config import GPTConfig

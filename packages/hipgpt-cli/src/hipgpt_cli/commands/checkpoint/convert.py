@@ -64,7 +64,7 @@ def command(**params: Any) -> None:
     """
     from hipgpt_cli.load import named_model
     from hipgpt_cli.progress import stages
-    from hipgpt_model.checkpoint import convert_checkpoint
+    from hipgpt_model.checkpoint_convert import convert_checkpoint
 
     found = named_model(params["source"], params["runs_dir"], params["step"])
     target = Path(params["target"])
