@@ -62,12 +62,18 @@ def on_page_content(page_html: str, page: Page, config: MkDocsConfig, files: Fil
 
     def replace(match: re.Match[str]) -> str:
         tex = html.unescape(match["tex"]).strip()
-        block = match["kind"] == "["
-        # The converter has no `aligned`; its `split` is the same table.
-        known = tex.replace("{aligned}", "{split}")
-        mathml = convert(known, display="block" if block else "inline")
-        if "\\" in mathml:
-            raise PluginError(f"{page.file.src_uri}: the converter does not know all of: {tex}")
-        return f'<div class="formula">{mathml}</div>' if block else mathml
+        if match["kind"] == "(":
+            return _mathml(tex, "inline", page)
+        # Formulas beside one another go below one another where there is no room.
+        parts = [_mathml(part, "block", page) for part in tex.split(r"\qquad")]
+        return f'<div class="formula">{"".join(parts)}</div>'
 
     return FORMULA.sub(replace, page_html)
+
+
+def _mathml(tex: str, display: str, page: Page) -> str:
+    """A formula as MathML."""
+    mathml = convert(tex, display=display)
+    if "\\" in mathml:
+        raise PluginError(f"{page.file.src_uri}: the converter does not know all of: {tex}")
+    return mathml
