@@ -48,7 +48,8 @@ ORDER = {
         {"cpu"},
         {"native"},
         {"hip"},
-        {"ops", "doctor", "recorder"},
+        {"foreign", "doctor", "recorder"},
+        {"ops"},
     ],
     "hipgpt_model": [
         {"config", "stopping", "random_streams"},
