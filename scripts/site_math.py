@@ -41,6 +41,9 @@ FORMULA = re.compile(
 )
 """What pymdownx.arithmatex makes of $…$ (in a span) and of $$…$$ (in a div)."""
 
+ADDED_TO = "<mo /><mrow><mo>&#x0002B;</mo><mo>&#x0003D;</mo></mrow>", "<mo>+=</mo>"
+r"""\operatorname{+=}, as the converter writes it, and as one operator."""
+
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the font."""
@@ -73,7 +76,7 @@ def on_page_content(page_html: str, page: Page, config: MkDocsConfig, files: Fil
 
 def _mathml(tex: str, display: str, page: Page) -> str:
     """A formula as MathML."""
-    mathml = convert(tex, display=display)
+    mathml = convert(tex, display=display).replace(*ADDED_TO)
     if "\\" in mathml:
         raise PluginError(f"{page.file.src_uri}: the converter does not know all of: {tex}")
     return mathml

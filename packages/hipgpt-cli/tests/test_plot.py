@@ -174,6 +174,19 @@ def test_mistakes_are_told(run, tmp_path, monkeypatch, make_run):
     assert "pip install 'hipgpt-cli[plot]'" in run("plot", "one").stderr
 
 
+@pytest.mark.parametrize(
+    ("theme", "background"), [("light", "#ffffff"), ("dark", "#1e2129"), ("transparent", None)]
+)
+def test_a_theme_is_the_picture_s_background(run, tmp_path, make_run, theme, background):
+    pytest.importorskip("matplotlib", reason="pictures need matplotlib")
+    make_run(tmp_path)
+    result = run("plot", "--out", "x.svg", "--metric", "loss", "--theme", theme)
+    assert result.exit_code == 0, result.output
+    svg = (tmp_path / "x.svg").read_text()
+    whole = re.search(r'<g id="patch_1">\s*<path d="[^"]*"\s*style="fill: ([^;"]*)', svg)
+    assert (whole[1] if whole else None) == ("none" if background is None else background)
+
+
 def test_an_unknown_kind_of_file_is_told(run, tmp_path, make_run):
     pytest.importorskip("matplotlib", reason="pictures need matplotlib")
     make_run(tmp_path)

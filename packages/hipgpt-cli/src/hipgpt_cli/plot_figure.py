@@ -7,7 +7,8 @@ recorded is drawn faintly and its moving average over it, because the noise is a
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.history import PANELS, X_AXES, smooth_weight, smoothed
@@ -18,10 +19,34 @@ if TYPE_CHECKING:
 
     from hipgpt_cli.history import History, Panel
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f", "#882255")
-"""Okabe and Ito's, which people of every kind of colour vision can tell apart, and two more."""
 
-INK, GRID = "#333333", "#dddddd"
+class Theme(NamedTuple):
+    """The colours of a picture."""
+
+    background: str
+    ink: str
+    spine: str
+    grid: str
+    curves: tuple[str, ...]
+
+
+THEMES = {
+    "light": Theme(
+        "white", "#333333", "#999999", "#dddddd",
+        ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#7f7f7f", "#882255"),
+    ),
+    "dark": Theme(
+        "#1e2129", "#d5d7dc", "#7d828c", "#353945",
+        ("#56b4e9", "#f0803c", "#3dc79a", "#e09ac3", "#8ecdf5", "#f0c04c", "#b0b0b0", "#d46a98"),
+    ),
+    # Of a middle brightness, so that one file serves a light page and a dark one.
+    "transparent": Theme(
+        "none", "#8a8f98", "#8a8f98", "#8a8f9848",
+        ("#2f86d0", "#e8650c", "#16a07a", "#c76da0", "#4aa8dd", "#d39112", "#8a8f98", "#b1477c"),
+    ),
+}  # fmt: skip
+"""Curves in Okabe and Ito's colours, which people of every kind of colour vision can tell apart,
+and two more; brighter on a dark page."""
 
 DPI = 150
 
@@ -32,6 +57,7 @@ def draw(
     *,
     panels: Sequence[Panel] = PANELS,
     smooth: float | None = None,
+    theme: str = "light",
 ) -> list[str]:
     """Draw runs into a file, whose suffix says its kind: .png, .svg or .pdf.
 
@@ -40,6 +66,7 @@ def draw(
         path: the file.
         panels: what is drawn, if there are figures of it.
         smooth: weight of the moving average, 0 ≤ smooth < 1; None chooses by the number of points.
+        theme: one of THEMES.
 
     Returns:
         The titles of what was drawn.
@@ -65,13 +92,21 @@ def draw(
         raise UserError("there is nothing to draw: no figure was recorded")
     columns = min(len(shown), 2 if len(shown) < 5 else 3)
     rows = -(-len(shown) // columns)
+    colors = THEMES[theme]
     # The text of an SVG stays text, and the same curves give the same file.
-    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "hipgpt", "font.size": 9}):
-        figure = Figure(figsize=(4.4 * columns, 3.1 * rows + 0.6), layout="constrained")
+    with rc_context({
+        "svg.fonttype": "none", "svg.hashsalt": "hipgpt", "font.size": 9,
+        "text.color": colors.ink, "axes.facecolor": "none",
+    }):  # fmt: skip
+        figure = Figure(
+            figsize=(4.4 * columns, 3.1 * rows + 0.6),
+            layout="constrained",
+            facecolor=colors.background,
+        )
         axes = [figure.add_subplot(rows, columns, number + 1) for number in range(len(shown))]
         for panel, axis in zip(shown, axes, strict=True):
-            _draw_panel(axis, panel, histories, smooth)
-        _legend(figure, axes, histories)
+            _draw_panel(axis, panel, histories, smooth, colors)
+        _legend(figure, axes, histories, colors)
         try:
             figure.savefig(path, dpi=DPI, metadata=_metadata(path))
         except ValueError as error:
@@ -80,14 +115,14 @@ def draw(
 
 
 def _draw_panel(
-    axis: Any, panel: Panel, histories: Sequence[History], smooth: float | None
+    axis: Any, panel: Panel, histories: Sequence[History], smooth: float | None, colors: Theme
 ) -> None:
     from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
     one = len(histories) == 1
     highest: list[float] = []
     for number, history in enumerate(histories):
-        color = COLORS[number % len(COLORS)]
+        color = colors.curves[number % len(colors.curves)]
         train, held_out = history.train(panel), history.validation(panel)
         weight = smooth_weight(len(train)) if smooth is None else smooth
         if panel.smooth and weight > 0 and len(train) > 2:
@@ -98,15 +133,15 @@ def _draw_panel(
             marker = "o" if len(train) == 1 else ""
             axis.plot(train.x, train.y, color=color, linewidth=1.6, marker=marker, label="training")
         if len(held_out):
-            held_out_color = COLORS[1] if one else color
+            held_out_color = colors.curves[1] if one else color
             axis.plot(
                 held_out.x, held_out.y, color=held_out_color, linewidth=1.3, linestyle="--",
                 marker="o", markersize=3 if len(held_out) < 60 else 1.5, label="validation",
             )  # fmt: skip
         highest += [*train.y, *held_out.y]
-    axis.set_title(panel.title, loc="left", fontweight="bold", color=INK)
-    axis.set_xlabel(X_AXES[histories[0].axis], color=INK)
-    axis.set_ylabel(panel.unit, color=INK)
+    axis.set_title(panel.title, loc="left", fontweight="bold", color=colors.ink)
+    axis.set_xlabel(X_AXES[histories[0].axis], color=colors.ink)
+    axis.set_ylabel(panel.unit, color=colors.ink)
     positive = [value for value in highest if value > 0]
     if panel.log and len(positive) == len(highest) > 0:
         axis.set_yscale("log")
@@ -124,31 +159,31 @@ def _draw_panel(
     if histories[0].axis != "time":
         axis.xaxis.set_major_formatter(EngFormatter(sep=" "))
     axis.xaxis.set_major_locator(MaxNLocator(6))
-    axis.grid(visible=True, color=GRID, linewidth=0.6)
+    axis.grid(visible=True, color=colors.grid, linewidth=0.6)
     axis.set_axisbelow(True)
-    axis.tick_params(colors=INK)
+    axis.tick_params(colors=colors.ink)
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)
     for side in ("left", "bottom"):
-        axis.spines[side].set_color("#999999")
+        axis.spines[side].set_color(colors.spine)
 
 
-def _legend(figure: Any, axes: Sequence[Any], histories: Sequence[History]) -> None:
+def _legend(figure: Any, axes: Sequence[Any], histories: Sequence[History], colors: Theme) -> None:
     from matplotlib.lines import Line2D
 
     if len(histories) == 1:
-        figure.suptitle(histories[0].name, x=0.01, ha="left", fontweight="bold", color=INK)
+        figure.suptitle(histories[0].name, x=0.01, ha="left", fontweight="bold")
         for axis in axes:
             if len(set(axis.get_legend_handles_labels()[1])) > 1:
                 axis.legend(frameon=False)
         return
     handles = [
-        Line2D([], [], color=COLORS[number % len(COLORS)], linewidth=2, label=history.name)
-        for number, history in enumerate(histories)
+        Line2D([], [], color=color, linewidth=2, label=history.name)
+        for history, color in zip(histories, cycle(colors.curves), strict=False)
     ]
     handles += [
-        Line2D([], [], color="#777777", linewidth=1.6, label="training"),
-        Line2D([], [], color="#777777", linewidth=1.3, linestyle="--", marker="o", markersize=3,
+        Line2D([], [], color=colors.ink, linewidth=1.6, label="training"),
+        Line2D([], [], color=colors.ink, linewidth=1.3, linestyle="--", marker="o", markersize=3,
                label="validation"),
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside upper left", ncols=min(len(handles), 5),

@@ -78,6 +78,13 @@ PANEL_NAMES = ("loss", "perplexity", "accuracy", "learning-rate", "gradient-norm
     group="Picture",
     help="The picture: .png, .svg or .pdf.",
 )
+@option(
+    "--theme",
+    type=click.Choice(["light", "dark", "transparent"]),
+    default="light",
+    group="Picture",
+    help="Colours for a light page or a dark one; transparent has no background and suits both.",
+)
 @option("--terminal", is_flag=True, group="Picture", help="Draw here instead of into a file.")
 @option(
     "--width",
@@ -108,7 +115,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
     default = runs[0].path / "plot.png" if len(runs) == 1 else Path("plot.png")
     path = Path(params["out"]) if params["out"] else default
     path.parent.mkdir(parents=True, exist_ok=True)
-    titles = draw(histories, path, panels=panels, smooth=params["smooth"])
+    titles = draw(histories, path, panels=panels, smooth=params["smooth"], theme=params["theme"])
     say.fact("Drawn", f"{path}: {', '.join(titles).lower()}")
 
 
