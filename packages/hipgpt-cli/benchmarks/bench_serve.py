@@ -67,7 +67,7 @@ def record(result, options):
     }
     sizes = {name: getattr(options, name) for name in ("clients", "seq", "dim", "layers", "heads")}
     rows = [Row("serve", "hipgpt", figures)]
-    return Result("Many clients", here["processor"], sizes, here, versions(), rows)
+    return Result("serving, many clients", here["processor"], sizes, here, versions(), rows)
 
 
 def run(port, pid, options):

@@ -27,7 +27,7 @@ def main() -> None:
     parser.add_argument("--parameters", type=int, default=124_475_904)
     arguments = parser.parse_args()
     n = arguments.parameters
-    bench = Bench("Gradient norm and AdamW")
+    bench = Bench("gradient norm and AdamW")
     backend = bench.backend
     weights, gradients, m = (bench.normal(n) for _ in range(3))
     v, low = backend.zeros((n,)), bench.normal(n, dtype="bfloat16")

@@ -133,7 +133,7 @@ def main() -> None:
     if not options.alone:
         results += peers(B, T, H, D, options.dtype)
     operations = 4 * B * H * T * T * D / 2  # causal: half of the scores
-    title = f"Attention B{B} H{H} T{T} D{D} {options.dtype}, causal"
+    title = f"attention B{B} H{H} T{T} D{D} {options.dtype}, causal"
     lines = [title]
     sizes = {"B": B, "H": H, "T": T, "D": D, "dtype": options.dtype}
     record = Result(

@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=32_768)
     parser.add_argument("--vocabulary", type=int, default=50_257)
     arguments = parser.parse_args()
-    bench = Bench("Cross-entropy")
+    bench = Bench("cross-entropy")
     for dtype in ("float32", "bfloat16"):
         run(bench, arguments.rows, arguments.vocabulary, dtype)
     bench.write(arguments.json)

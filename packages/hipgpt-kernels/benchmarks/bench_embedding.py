@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--vocabulary", type=int, default=50_257)
     parser.add_argument("--columns", type=int, default=768)
     a = parser.parse_args()
-    bench = Bench("Embedding")
+    bench = Bench("embedding")
     for dtype in ("float32", "bfloat16"):
         for skewed in (False, True):
             run(bench, a.batch, a.tokens, a.vocabulary, a.columns, dtype, skewed=skewed)

@@ -153,7 +153,7 @@ def main() -> None:
             few(table, torch, backend, rows, K, N, dtype)
     if arguments.json:
         Result(
-            f"Matrix products of GPT-2 124M, {arguments.dtype}",
+            f"matrix products of GPT-2 124M, {arguments.dtype}",
             backend.description,
             {"rows": M, "dtype": arguments.dtype},
             machine(),

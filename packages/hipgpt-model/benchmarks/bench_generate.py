@@ -77,7 +77,7 @@ def main() -> None:
             read, write, _ = peer.run(prompt, arguments.tokens)
             if round_number:  # the first warms up
                 times[name].append((read, write))
-    title = f"GPT-2 124M, {arguments.weights}, {arguments.rounds} rounds"
+    title = f"generation, GPT-2 124M, {arguments.weights}, {arguments.rounds} rounds"
     print(f"{backend.description}\n{title}")
     record = Result(
         title,

@@ -47,8 +47,8 @@ def main() -> None:
 
     backend = load_backend("hip")
     title = (
-        f"GPT-2 124M, {arguments.dtype}, {arguments.prompt} + {arguments.tokens} tokens, "
-        f"{arguments.rounds} rounds"
+        f"generation, GPT-2 124M, {arguments.dtype}, {arguments.prompt} + {arguments.tokens} "
+        f"tokens, {arguments.rounds} rounds"
     )
     print(f"{backend.description}\n{title}")
     record = Result(

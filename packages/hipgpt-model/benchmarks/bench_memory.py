@@ -122,7 +122,7 @@ def main() -> None:
         child(arguments.child, arguments.size[0], arguments.threads)
         return
     record = Result(
-        "Peak memory on the CPU, float32",
+        "peak memory, float32",
         load_backend("cpu", threads=arguments.threads).description,
         {"steps": STEPS, "prompt": PROMPT, "tokens": WRITTEN},
         machine(),

@@ -200,7 +200,7 @@ def main() -> None:
         return
     found: dict[str, dict] = {}
     record = Result(
-        f"GPT-2 124M, {arguments.dtype}, {arguments.batch} rows of 1,024 tokens a GPU",
+        f"weak scaling, GPT-2 124M, {arguments.dtype}, {arguments.batch} rows a GPU",
         description(arguments.device),
         {"batch": arguments.batch, "dtype": arguments.dtype, "zero": arguments.zero},
         machine(),

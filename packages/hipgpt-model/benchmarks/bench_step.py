@@ -102,7 +102,7 @@ def main() -> None:
     inputs, targets = (np.ascontiguousarray(part) for part in (rows[:, :-1], rows[:, 1:]))
 
     title = (
-        f"{arguments.size}: {config.num_parameters() / 1e6:.2f} M parameters, "
+        f"training step, {arguments.size}: {config.num_parameters() / 1e6:.2f} M parameters, "
         f"E{config.embed_dim} L{config.num_layers} H{config.num_heads} F{config.ff_dim} "
         f"S{T} B{B} V{config.vocab_size}, median of {steps} steps"
     )

@@ -221,8 +221,10 @@ def main() -> None:
     data = TokenData(ids, T)
     ours = Ours(config, training, data, graph=not arguments.no_graph)
     title = (
-        f"{arguments.size}: {config.num_parameters() / 1e6:.2f} M parameters, B{B} T{T}, "
-        f"{arguments.dtype}, median of {ROUNDS} rounds of {steps} steps"
+        f"training step, {arguments.size}: {config.num_parameters() / 1e6:.2f} M parameters, "
+        f"B{B} T{T}, {arguments.dtype}, "
+        f"{'recomputed activations, ' * arguments.checkpoint_activations}"
+        f"median of {ROUNDS} rounds of {steps} steps"
     )
     print(f"{ours.backend.description}\n{title}")
     sides = {"hipgpt": ours}

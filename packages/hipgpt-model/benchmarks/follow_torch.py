@@ -125,7 +125,7 @@ def main() -> None:
     ids = np.array(tokenizer.encode(text), np.uint16)
     backend = load_backend("hip")
     record = Result(
-        "Distance of loss curves from PyTorch's in float32, Tiny Shakespeare, 20-step averages",
+        "distance of loss curves from PyTorch's in float32, Tiny Shakespeare, 20-step averages",
         backend.description,
         {"steps": arguments.steps, "window": WINDOW, "seeds": arguments.seeds},
         machine(),

@@ -229,7 +229,8 @@ def write_record(path: Path, rows: list[dict[str, object]], *, big: bool) -> Non
     from hipgpt_cli.bench.result import Result, Row
 
     here, found = machine(), versions("tiktoken", "tokenizers")
-    record = Result("Tokenizer", here["processor"], {"big": big}, here, found)
+    title = "tokenizer, much text" if big else "tokenizer"
+    record = Result(title, here["processor"], {"big": big}, here, found)
     if big:
         record.notes.append("seconds of the clock; bytes: the largest memory of all processes")
     for one in rows:
