@@ -345,6 +345,9 @@ def test_prepare_show_verify_train(run):
     assert shown["splits"]["train"]["text_bytes"] > 5000
     assert "text.txt" in run("data", "show", "data").stdout
     assert "Whole" in run("data", "verify", "data").stdout
+    verified = json.loads(run("data", "verify", "data", "--json").stdout)
+    assert verified["whole"] is True
+    assert verified["tokens"] == sum(split["tokens"] for split in shown["splits"].values())
     again = run("data", "prepare", "text.txt", "--out", "data", *options)
     assert again.exit_code == 1
     assert "holds prepared data already; --reset" in again.stderr

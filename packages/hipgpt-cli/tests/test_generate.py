@@ -142,7 +142,7 @@ def test_which_model(run, trained, tmp_path):
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
-        (["--run", "nope"], 1, "there is no run nope in runs; there are tiny"),
+        (["--run", "nope"], 1, "there is no run nope in runs; there is tiny"),
         (["--step", "5"], 1, "no checkpoint of step 5; it has 4, 8, 12"),
         (["--checkpoint", "words.txt"], 1, "words.txt: not a hipgpt-checkpoint"),
         (["--checkpoint", "nowhere"], 2, "'nowhere' does not exist"),

@@ -74,7 +74,7 @@ def test_it_resumes_before_and_after_its_first_checkpoint(run, trained, other, t
     [
         (["--dim", "32"], "--dim 32 contradicts tiny, which has 16"),
         (["--vocab-size", "400"], "--vocab-size 400 contradicts tiny, which has 300"),
-        (["--tied"], "--tied True contradicts tiny"),
+        (["--tied"], "--tied contradicts tiny"),
         (["--seq", "9"], "--seq 9 is more than the 8 tokens"),
         (["--resume"], "--init-from begins a new run"),
         (["--reset", "--run-name", "tiny"], "--reset would delete run tiny"),

@@ -58,6 +58,10 @@ def taken(folder, run, tmp_path):
     return tmp_path / "runs" / "theirs"
 
 
+class _NotInTheCacheError(OSError):
+    """What the client raises where it reaches nobody and has kept nothing."""
+
+
 class Hub:
     """What huggingface_hub would be asked for."""
 
@@ -85,6 +89,7 @@ class Hub:
         module.HfApi = lambda: self
         errors = types.ModuleType("huggingface_hub.errors")
         errors.HfHubHTTPError = type("HfHubHTTPError", (OSError,), {})
+        errors.LocalEntryNotFoundError = _NotInTheCacheError
         monkeypatch.setitem(sys.modules, "huggingface_hub", module)
         monkeypatch.setitem(sys.modules, "huggingface_hub.errors", errors)
         return self
@@ -201,6 +206,13 @@ def test_a_repository_that_cannot_be_had(run, monkeypatch):
     assert result.exit_code == 1
     assert "cannot be had from the hub: 404 Client Error. Repository Not Found" in result.stderr
     assert "defect" not in result.stderr
+
+
+def test_a_repository_without_a_network(run, monkeypatch):
+    Hub(error=_NotInTheCacheError("a long story")).install(monkeypatch)
+    result = run("import", "hf", "someone/nothing")
+    assert result.exit_code == 1
+    assert "is no folder here, and cannot be had from the hub: there is no network" in result.stderr
 
 
 def test_without_huggingface_hub(run, monkeypatch):

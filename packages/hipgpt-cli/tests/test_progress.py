@@ -64,3 +64,15 @@ def test_a_dumb_terminal_gets_lines(text, monkeypatch, tiny, on_a_terminal):
     shown, status = on_a_terminal("train", "--data", text, *tiny)
     assert status == 0
     assert "[Step 12] Loss:" in shown
+
+
+def test_stages_are_lines_in_a_log(capsys, monkeypatch):
+    """On standard error, so that what is piped on stays what it is; none for what is quick."""
+    with progress.stages() as show:
+        show("encode", 1, 4)
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(progress, "LINES_EVERY_S", 0.0)
+    with progress.stages() as show:
+        show("encode", 1, 4)
+        show("merges", 5, 0, "5 merges")
+    assert capsys.readouterr() == ("", "Encode     25%\nMerges     5 merges\n")

@@ -155,3 +155,20 @@ def test_bad_input(run, tokenizer, arguments, status, said):
     assert result.exit_code == status, result.output
     assert said in result.stderr
     assert "Traceback" not in result.stderr
+
+
+def test_show_as_json(run, tokenizer):
+    found = json.loads(
+        run("tokenizer", "show", "the fox é", "--json", "--tokenizer", "tok.json").stdout
+    )
+    assert [token["id"] for token in found["tokens"]] == json.loads(
+        run("tokenizer", "encode", "the fox é", "--json", "--tokenizer", "tok.json").stdout
+    )
+    assert sum(token["bytes"] for token in found["tokens"]) == found["bytes"] == 10
+    assert "".join(token["text"] for token in found["tokens"]).startswith("the fox ")
+    assert "longest" not in found
+    vocabulary = json.loads(
+        run("tokenizer", "show", "--json", "--longest", "3", "--tokenizer", "tok.json").stdout
+    )
+    assert len(vocabulary["longest"]) == 3
+    assert "tokens" not in vocabulary

@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import stat
 import sys
 import sysconfig
 from dataclasses import dataclass
@@ -18,10 +17,14 @@ from typing import TYPE_CHECKING
 
 from hipgpt_cli import human
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.nearest import meant, meant_file
 from hipgpt_cli.text_parts import END_OF_TEXT, decoded, documents
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+NAMED = frozenset({"-", "stdlib", "shakespeare"})
+"""Sources that are no files."""
 
 STDLIB_BYTES = 4_000_000
 """How much of the standard library is taken: about 1.1 M tokens, enough that 1,500 steps of the
@@ -69,11 +72,19 @@ class Corpus:
         if self.text is not None:
             yield from documents(iter([self.text]))
 
-    def sha256(self) -> str:
-        """The hash of all documents with their borders, in hexadecimal."""
-        digest = hashlib.sha256()
+    def sha256(self, progress: Callable[[str, int, int], None] | None = None) -> str:
+        """The hash of all documents with their borders, in hexadecimal.
+
+        Args:
+            progress: called with ("read", bytes read, bytes in all).
+        """
+        digest, done = hashlib.sha256(), 0
         for text, last in self.parts():
-            digest.update(text.encode("utf-8"))
+            data = text.encode("utf-8")
+            digest.update(data)
+            done += len(data)
+            if progress:
+                progress("read", done, self.bytes)
             if last:
                 digest.update(END_OF_TEXT.encode())
         return digest.hexdigest()
@@ -100,15 +111,30 @@ def open_corpus(source: str) -> Corpus:
         size = path.stat().st_size
         description = f"Tiny Shakespeare, {human.size(size)} ({path})"
         return Corpus(source, description, source, (path,), size)
+    path = find_text(source)
+    return _folder(path) if path.is_dir() else _file(path)
+
+
+def find_text(source: str) -> Path:
+    """The file or folder that `--data` names, absolute.
+
+    Raises:
+        UserError: there is none.
+    """
     path = Path(source).expanduser().absolute()
     try:
-        mode = path.stat().st_mode
+        path.stat()
     except (OSError, ValueError) as error:
+        near = meant(source, NAMED) or meant_file(Path(source).expanduser())
         raise UserError(
-            f"{source}: there is no such file or folder; --data takes a text file, a folder of "
-            "text files, - (standard input), stdlib or shakespeare"
+            f"{source}: there is no such file or folder"
+            + (
+                near
+                or "; --data takes a text file, a folder of text files, - (standard input), stdlib "
+                "or shakespeare"
+            )
         ) from error
-    return _folder(path) if stat.S_ISDIR(mode) else _file(path)
+    return path
 
 
 def read_text(source: str) -> str:

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn, Protocol
 
 from hipgpt_cli.corpus import walk
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.nearest import meant_file
 from hipgpt_cli.text_parts import PART_BYTES, decoded, documents
 
 if TYPE_CHECKING:
@@ -339,8 +340,11 @@ def _files(path: Path) -> tuple[list[Path], list[Path]]:
         return found
     if not path.is_file():
         raise UserError(
-            f"{path}: there is no such file or folder; give text files, .jsonl, .parquet, folders "
-            "of them, or a data set with --hf"
+            f"{path}: there is no such file or folder"
+            + (
+                meant_file(path)
+                or "; give text files, .jsonl, .parquet, folders of them, or a data set with --hf"
+            )
         )
     return [path], []
 

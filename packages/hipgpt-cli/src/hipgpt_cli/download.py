@@ -9,6 +9,7 @@ from pathlib import Path
 
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.files import replacing
+from hipgpt_cli.progress import stages
 
 SHAKESPEARE_URL = (
     "https://raw.githubusercontent.com/karpathy/char-rnn/master/data/tinyshakespeare/input.txt"
@@ -17,6 +18,7 @@ SHAKESPEARE_SHA256 = "86c4e6aa9db7c042ec79f339dcb96d42b0075e16b8fc2e86bf0ca57e2d
 SHAKESPEARE_BYTES = 1_115_394
 
 _TIMEOUT_S = 20
+_PART_BYTES = 1 << 14
 
 
 def cache_folder() -> Path:
@@ -60,8 +62,14 @@ def _download(url: str, limit: int) -> bytes:
     import urllib.request
 
     try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer:  # noqa: S310 - our constant
-            data: bytes = answer.read(limit + 1)
+        with (
+            urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer,  # noqa: S310 - our constant
+            stages() as progress,
+        ):
+            data = bytearray()
+            while len(data) <= limit and (part := answer.read(_PART_BYTES)):
+                data += part
+                progress("download", min(len(data), limit), limit)
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error  # urllib wraps the real one
         reason = getattr(reason, "strerror", None) or reason
@@ -69,7 +77,7 @@ def _download(url: str, limit: int) -> bytes:
             f"Tiny Shakespeare could not be downloaded ({reason}); --data stdlib needs no network, "
             f"or save {url} elsewhere and give --data FILE"
         ) from error
-    return data
+    return bytes(data[: limit + 1])
 
 
 def _sha256(data: bytes) -> str:

@@ -100,7 +100,7 @@ def describe(error: BaseException) -> tuple[str, int]:
 
 def _describe_no_option(error: click.NoSuchOption) -> str:
     """No such option, and the one that was probably meant."""
-    import difflib
+    from hipgpt_cli.nearest import meant
 
     known: list[str] = []
     if error.ctx is not None:
@@ -108,10 +108,8 @@ def _describe_no_option(error: click.NoSuchOption) -> str:
             if isinstance(parameter, click.Option):
                 known += [*parameter.opts, *parameter.secondary_opts]
     typed = error.option_name.partition("=")[0]
-    near = difflib.get_close_matches(typed, known, 1)
-    meant = f"; did you mean {near[0]}?" if near else ""
     hint = f"\nTry {error.ctx.command_path} --help." if error.ctx else ""
-    return f"Error: no such option: {typed}{meant}{hint}"
+    return f"Error: no such option: {typed}{meant(typed, known)}{hint}"
 
 
 def describe_os_error(error: OSError) -> str:

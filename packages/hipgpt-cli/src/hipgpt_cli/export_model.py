@@ -10,6 +10,7 @@ import click
 from hipgpt_cli import human, say
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.load import named_model
+from hipgpt_cli.nearest import Existing
 from hipgpt_cli.options import Integer, option, together
 from hipgpt_cli.runs import run_of
 
@@ -78,7 +79,7 @@ def which_model() -> Callable[[Decorated], Decorated]:
                group=group, help="Folder that holds the runs."),
         option("--step", type=Integer(-1), default=None, show_default="the newest", group=group,
                help="Take the run's checkpoint after this many steps; -1: the newest."),
-        option("--tokenizer-path", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
+        option("--tokenizer-path", type=Existing(dir_okay=False), metavar="FILE",
                show_default="beside the checkpoint", group=group, help="Tokenizer of the model."),
         option("--widen", is_flag=True, group="Output",
                help="Do without a bias of the output: the same function by a wider model."),

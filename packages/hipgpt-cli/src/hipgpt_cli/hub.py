@@ -45,7 +45,7 @@ def download(repository: str, revision: str | None = None) -> Path:
         UserError: huggingface_hub is not installed, or the files cannot be had.
     """
     hub = _client()
-    with _told(f"{repository} cannot be had from the hub"):
+    with _told(f"{repository} is no folder here, and cannot be had from the hub"):
         return Path(
             hub.snapshot_download(repository, revision=revision, allow_patterns=list(_WANTED))
         )
@@ -86,10 +86,14 @@ def _client() -> Any:
 @contextmanager
 def _told(what: str) -> Iterator[None]:
     """Turn what the client raises into one sentence."""
-    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
     try:
         yield
+    except LocalEntryNotFoundError as error:
+        raise UserError(
+            f"{what}: there is no network here, and this machine's cache does not have it"
+        ) from error
     except (HfHubHTTPError, OSError, ValueError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise UserError(f"{what}: {' '.join(lines[:2]) or type(error).__name__}") from error

@@ -79,7 +79,7 @@ def _shape(ctx: click.Context, own: GPTConfig, name: str) -> GPTConfig:
     for key, value in given.items():
         if value != getattr(own, key):
             raise click.UsageError(
-                f"{options.flag(ctx, key)} {value} contradicts {name}, which has "
+                f"{options.typed(ctx, key, value)} contradicts {name}, which has "
                 f"{getattr(own, key)}; its weights have a shape of their own, so leave the option "
                 "out",
                 ctx,

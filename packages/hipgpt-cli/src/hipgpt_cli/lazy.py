@@ -14,6 +14,7 @@ import click
 
 from hipgpt_cli import errors
 from hipgpt_cli.help import WIDEST, Context, greeting, write_examples
+from hipgpt_cli.nearest import meant
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -93,11 +94,8 @@ class LazyGroup(click.Group):
         """As click's, with the nearest names where there is no such command."""
         name = args[0]
         if name not in self.summaries and not name.startswith("-"):
-            import difflib
-
-            near = difflib.get_close_matches(name, self.summaries)
-            meant = f"did you mean {' or '.join(near)}?" if near else f"there are {self._names()}."
-            raise click.UsageError(f"no such command: {name}; {meant}", ctx)
+            near = meant(name, self.summaries, most=3) or f"; there {self._names()}."
+            raise click.UsageError(f"no such command: {name}{near}", ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
@@ -135,4 +133,4 @@ class LazyGroup(click.Group):
 
     def _names(self) -> str:
         *most, last = self.summaries
-        return f"{', '.join(most)} and {last}"
+        return f"are {', '.join(most)} and {last}" if most else f"is {last} alone"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.nearest import meant_file
 from hipgpt_cli.progress import stages
 from hipgpt_cli.runs import find_run
 
@@ -132,6 +133,11 @@ def named_run(name: str, runs_dir: str) -> Run:
         run = Run(path.resolve())
         run.read_config()
         return run
+    if not (Path(runs_dir) / name).is_dir():
+        if path.is_dir():
+            raise UserError(f"{name} is a folder, but no run of hipgpt: it has no config.json")
+        if path.suffix in {".msgpack", ".json"} or path.parent.name:
+            raise UserError(f"{name}: there is no such file or run{meant_file(path)}")
     return find_run(Path(runs_dir), name)
 
 

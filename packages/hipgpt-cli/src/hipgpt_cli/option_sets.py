@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hipgpt_cli.nearest import Choice, Existing
 from hipgpt_cli.options import Integer, Number, option, together
 from hipgpt_model.config import GPTConfig, TrainConfig
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from hipgpt_cli.options import Decorated
 
 DEFAULT_VOCAB_SIZE = 5000
+
+OTHER_DEVICES = dict.fromkeys(("cuda", "gpu", "rocm", "nvidia", "amd"), "hip")
+"""What other programs call a GPU."""
 
 SOURCES = (
     "a text file, a folder of text files, - (standard input), stdlib (Python's own source on this "
@@ -37,7 +41,7 @@ def source_option(use: str, default: str | None = None) -> Callable[[Decorated],
         default: a source, or None.
     """
     return option("--data", "--data-path", "data", default=default, metavar="SOURCE", group="Text",
-                  help=f"{use}: {SOURCES}")  # fmt: skip
+                  shell_complete=_sources, help=f"{use}: {SOURCES}")  # fmt: skip
 
 
 def run_options(purpose: str, group: str = "Run", **name: Any) -> Callable[[Decorated], Decorated]:
@@ -77,10 +81,20 @@ def _run_names(ctx: click.Context, param: click.Parameter, incomplete: str) -> l
 
 def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Runs and files whose names begin so, where an option or argument takes either."""
+    return _or_files(_run_names(ctx, param, incomplete), incomplete)
+
+
+def _sources(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+    """What --data takes and begins so."""
+    names = [name for name in ("shakespeare", "stdlib") if name.startswith(incomplete)]
+    return _or_files(names, incomplete)
+
+
+def _or_files(names: list[str], incomplete: str) -> list[CompletionItem]:
+    """Names and files for the shell; click's bash script forgets what stands before a file."""
     from click.shell_completion import CompletionItem
 
-    runs = [CompletionItem(name) for name in _run_names(ctx, param, incomplete)]
-    return runs or [CompletionItem(incomplete, type="file")]
+    return [CompletionItem(incomplete, type="file"), *map(CompletionItem, names)]
 
 
 def trained_options(purpose: str) -> Callable[[Decorated], Decorated]:
@@ -94,7 +108,7 @@ def trained_options(purpose: str) -> Callable[[Decorated], Decorated]:
         run_options(f"{purpose}; the newest one by default."),
         option("--step", type=Integer(-1), default=None, show_default="the newest", group=group,
                help="Take the run's checkpoint after this many steps; -1: the newest."),
-        option("--checkpoint", "--ckpt", type=click.Path(exists=True, dir_okay=False),
+        option("--checkpoint", "--ckpt", type=Existing(dir_okay=False),
                metavar="FILE", group=group, help="Take this checkpoint file instead of a run."),
     )  # fmt: skip
 
@@ -146,7 +160,7 @@ def model_size_options() -> Callable[[Decorated], Decorated]:
                help="H: attention heads in a block."),
         option("--ff", "ff_dim", type=Integer(1), default=GPTConfig.ff_dim, group=group,
                help="F: numbers inside a feed-forward layer."),
-        option("--activation", type=click.Choice(["gelu", "gelu_erf", "relu", "swiglu"]),
+        option("--activation", type=Choice(["gelu", "gelu_erf", "relu", "swiglu"]),
                default=GPTConfig.activation, group=group,
                help="Function inside the feed-forward layer."),
         option("--tied/--no-tied", default=GPTConfig.tied, group=group,
@@ -179,7 +193,7 @@ def training_options() -> Callable[[Decorated], Decorated]:
                show_default="--lr / 10", help="Learning rate of the last step."),
         option("--warmup-steps", type=Integer(0), default=TrainConfig.warmup_steps, group=group,
                help="Steps over which the learning rate rises to --lr."),
-        option("--schedule", type=click.Choice(["cosine", "linear", "constant", "wsd"]),
+        option("--schedule", type=Choice(["cosine", "linear", "constant", "wsd"]),
                default=TrainConfig.schedule, group=group,
                help="How the learning rate falls afterwards; wsd: only over --decay-steps."),
         option("--decay-steps", type=Integer(1), default=None, group=group,
@@ -210,7 +224,7 @@ def training_options() -> Callable[[Decorated], Decorated]:
                     "and say so; 0 is off."),
         option("--seed", type=Integer(0, 2**64 - 1), default=TrainConfig.seed, group=group,
                help="Decides initial weights, order of the text and dropout."),
-        option("--dtype", type=click.Choice(["float32", "bf16", "fp16"]),
+        option("--dtype", type=Choice(["float32", "bf16", "fp16"]),
                default=TrainConfig.dtype, group=group,
                help="What a GPU computes in; the optimizer keeps float32 weights in any case."),
         option("--checkpoint-activations/--no-checkpoint-activations",
@@ -222,7 +236,7 @@ def training_options() -> Callable[[Decorated], Decorated]:
 def tokenizer_path_option() -> Callable[[Decorated], Decorated]:
     """Which tokenizer a trained model has; `load.Trained.tokenizer` takes it."""
     return option(
-        "--tokenizer-path", type=click.Path(exists=True, dir_okay=False), metavar="FILE",
+        "--tokenizer-path", type=Existing(dir_okay=False), metavar="FILE",
         show_default="beside the checkpoint", group="Run",
         help="Tokenizer of the model.")  # fmt: skip
 
@@ -230,14 +244,14 @@ def tokenizer_path_option() -> Callable[[Decorated], Decorated]:
 def dtype_option() -> Callable[[Decorated], Decorated]:
     """What a trained model computes in; `load.Trained.load` takes it."""
     return option(
-        "--dtype", type=click.Choice(["float32", "bf16", "fp16"]), default="float32",
+        "--dtype", type=Choice(["float32", "bf16", "fp16"]), default="float32",
         group="Device", help="What the model computes in; bf16 and fp16 are for GPUs.")  # fmt: skip
 
 
 def decode_weights_option() -> Callable[[Decorated], Decorated]:
     """How the CPU reads weights while it writes; `device.set_decode_weights` takes it."""
     return option(
-        "--decode-weights", type=click.Choice(["float32", "bf16", "int8"]), default="float32",
+        "--decode-weights", type=Choice(["float32", "bf16", "int8"]), default="float32",
         group="Device",
         help="What the CPU reads the weights as while it writes: rounded copies take less memory "
         "traffic, so tokens come faster, and the text may differ.")  # fmt: skip
@@ -247,7 +261,8 @@ def device_options() -> Callable[[Decorated], Decorated]:
     """Where to compute."""
     group = "Device"
     return together(
-        option("--device", type=click.Choice(["auto", "cpu", "hip"]), default="auto", group=group,
+        option("--device", type=Choice(["auto", "cpu", "hip"], OTHER_DEVICES), default="auto",
+               group=group,
                help="hip is a GPU of AMD or NVIDIA; auto is a GPU where one works, else the CPU."),
         option("--threads", type=Integer(1), default=None, show_default="all cores", group=group,
                help="CPU threads."),

@@ -167,6 +167,14 @@ def flag(ctx: click.Context, name: str) -> str:
     return next((p.opts[0] for p in ctx.command.params if p.name == name), name)
 
 
+def typed(ctx: click.Context, name: str, value: Any) -> str:
+    """An option as it was typed, with its value: "--dim 64", "--tied", "--no-tied"."""
+    parameter = next(p for p in ctx.command.params if p.name == name)
+    if isinstance(value, bool):
+        return (parameter.opts if value else parameter.secondary_opts)[0]
+    return f"{parameter.opts[0]} {value}"
+
+
 def make_config(ctx: click.Context, kind: type[Config], params: dict[str, Any]) -> Config:
     """A configuration from the parameters that are named like its fields.
 

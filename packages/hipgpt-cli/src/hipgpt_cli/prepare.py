@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hipgpt_cli import human, say
-from hipgpt_cli.corpus import open_corpus, slug
+from hipgpt_cli.corpus import NAMED, find_text, open_corpus, slug
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.lock import locked
 from hipgpt_cli.prepared_data import find_prepared, open_prepared
@@ -59,7 +59,6 @@ class Inputs:
 
 @contextmanager
 def prepared(
-    ctx: click.Context,
     params: dict[str, Any],
     model: GPTConfig,
     fixed_vocab: bool,
@@ -68,8 +67,7 @@ def prepared(
     """Make a new run's folder with tokenizer and ids; leaving with an error takes it away again.
 
     Args:
-        ctx: of the command.
-        params: its options.
+        params: the options of the command; `check_places` has seen them.
         model: the sizes asked for.
         fixed_vocab: --vocab-size was given, so a ready tokenizer must have just so many ids.
         tokenizer: of the weights that the run begins with; None: there are none.
@@ -78,10 +76,7 @@ def prepared(
         UserError: the text, the tokenizer or the run's name cannot be used.
     """
     runs_dir, name = Path(params["runs_dir"]), params["run_name"]
-    existing = None
-    if name is not None:
-        existing = Run(runs_dir / name)
-        _check_vacant(ctx, existing, reset=params["reset"])
+    existing = None if name is None else Run(runs_dir / name)
     if (folder := find_prepared(params["data"])) is not None:
         ids_of, info = open_prepared(folder, params)
         if tokenizer is not None and tokenizer.fingerprint != ids_of.fingerprint:
@@ -107,7 +102,8 @@ def prepared(
     corpus = open_corpus(params["data"])
     say.fact("Text", corpus.description)
     say.left_out(corpus.skipped)
-    text_sha256 = corpus.sha256()
+    with stages() as progress:
+        text_sha256 = corpus.sha256(progress)
     workers = _workers(params["threads"]) if corpus.bytes >= PARALLEL_BYTES else 1
     if tokenizer is None:
         tokenizer = _tokenizer(
@@ -131,6 +127,20 @@ def prepared(
         info = _tokens(tokens, corpus, text_sha256, tokenizer, workers)
         sizes = replace(model, vocab_size=tokenizer.vocab_size)
         yield Inputs(run, tokenizer, tokens.absolute(), info, corpus.source, sizes)
+
+
+def check_places(ctx: click.Context, params: dict[str, Any]) -> None:
+    """See that the text is there and the run's name is free, which costs no time.
+
+    Raises:
+        click.UsageError: there is a run of this name.
+        UserError: there is no such text, or a file has the run's name.
+    """
+    if params["data"] not in NAMED:
+        find_text(params["data"])
+    if params["run_name"] is not None:
+        run = Run(Path(params["runs_dir"]) / params["run_name"])
+        _check_vacant(ctx, run, reset=params["reset"])
 
 
 def _check_vacant(ctx: click.Context, run: Run, *, reset: bool) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hipgpt_cli import human, say
+from hipgpt_cli.corpus import NAMED
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.progress import stages
 from hipgpt_cli.tokens import TokensInfo
@@ -24,7 +25,7 @@ def find_prepared(source: str) -> Path | None:
     """The folder of prepared data that `--data` names, absolute; None where it names a text."""
     from hipgpt_model.data_folder import is_data_folder
 
-    if source in {"-", "stdlib", "shakespeare"}:
+    if source in NAMED:
         return None
     path = Path(source).expanduser().absolute()
     return path if is_data_folder(path) else None

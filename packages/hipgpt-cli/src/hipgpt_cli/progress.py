@@ -24,9 +24,13 @@ if TYPE_CHECKING:
     from hipgpt_model.train import StepReport
 
 
-def is_live() -> bool:
-    """Whether standard output can show something that changes."""
-    return say.is_terminal() and os.environ.get("TERM") != "dumb"
+LINES_EVERY_S = 10.0
+"""Between two lines about a stage of work, where there is no bar."""
+
+
+def is_live(stream: str = "stdout") -> bool:
+    """Whether standard output, or error, can show something that changes."""
+    return say.is_terminal(stream) and os.environ.get("TERM") != "dumb"
 
 
 class TrainingProgress(ABC):
@@ -175,14 +179,17 @@ def stages() -> Iterator[Callable[..., None]]:
     """Show work that comes in stages: give the context's value (stage, done, total, note).
 
     A total of 0 is one that nobody knows; the note, which may be left out, stands behind the bar.
-    The bar is gone when the work is done; what came of it is the caller's to say. Anywhere but on
-    a terminal nothing is shown.
+    The bar is gone when the work is done; what came of it is the caller's to say. Where standard
+    output goes elsewhere, the bar is on standard error; where that is no terminal either, a line
+    comes every ten seconds.
     """
-    if not is_live():
-        yield lambda stage, done, total, note="": None  # noqa: ARG005
+    stream = next((name for name in ("stdout", "stderr") if is_live(name)), None)
+    if stream is None:
+        yield _Lines()
         return
     tasks: dict[str, Any] = {}
-    with _bar("{task.fields[share]}", "{task.fields[note]}", transient=True) as bar:
+    texts = "{task.fields[share]}", "{task.fields[note]}"
+    with _bar(*texts, transient=True, stream=stream) as bar:
 
         def show(stage: str, done: int, total: int, note: str = "") -> None:
             if stage not in tasks:
@@ -198,7 +205,24 @@ def stages() -> Iterator[Callable[..., None]]:
         yield show
 
 
-def _bar(*texts: str, transient: bool = False, expand: bool = False) -> Progress:
+class _Lines:
+    """Stages as lines in a log, on standard error, from the tenth second on."""
+
+    def __init__(self) -> None:
+        self._next = time.perf_counter() + LINES_EVERY_S
+
+    def __call__(self, stage: str, done: int, total: int, note: str = "") -> None:
+        now = time.perf_counter()
+        if now < self._next:
+            return
+        self._next = now + LINES_EVERY_S
+        share = f"{100 * done / total:.0f}%" if total else ""
+        say.fact(stage.capitalize(), f"{share} {note}".strip() or "…", err=True)
+
+
+def _bar(
+    *texts: str, transient: bool = False, expand: bool = False, stream: str = "stdout"
+) -> Progress:
     """A rich progress bar: description, bar, then these columns."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
@@ -207,7 +231,7 @@ def _bar(*texts: str, transient: bool = False, expand: bool = False) -> Progress
         TextColumn(f"{{task.description:<{say.LABEL_WIDTH - 1}}}", markup=False),
         BarColumn(bar_width=None if expand else 40),
         *(TextColumn(text, markup=False) for text in texts),
-        console=Console(file=sys.stdout),
+        console=Console(file=getattr(sys, stream)),
         transient=transient,
         expand=expand,
         refresh_per_second=8,

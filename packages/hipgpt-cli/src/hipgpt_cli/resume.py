@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hipgpt_cli import human, options
-from hipgpt_cli.corpus import open_corpus
+from hipgpt_cli.corpus import NAMED, open_corpus
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.prepared_data import reopen_prepared
 from hipgpt_cli.runs import Run, copy_inputs, find_run, new_run, newest_run, run_of
@@ -194,7 +194,7 @@ def _refuse_contradictions(ctx: click.Context, settled: dict[str, Any], run: Run
         asked = _absolute(value) if name == "data" else value
         if asked != settled[name]:
             raise click.UsageError(
-                f"{options.flag(ctx, name)} {value} contradicts run {run.name}, which has "
+                f"{options.typed(ctx, name, value)} contradicts run {run.name}, which has "
                 f"{settled[name]}; a run that is continued keeps its configuration, so leave the "
                 "option out or start a new run",
                 ctx,
@@ -203,8 +203,7 @@ def _refuse_contradictions(ctx: click.Context, settled: dict[str, Any], run: Run
 
 def _absolute(source: str) -> str:
     """What `Corpus.source` makes of `--data`, without reading it."""
-    named = source in {"-", "stdlib", "shakespeare"}
-    return source if named else str(Path(source).expanduser().absolute())
+    return source if source in NAMED else str(Path(source).expanduser().absolute())
 
 
 def _branch(ctx: click.Context, source: Run, runs_dir: Path, name: str | None) -> Run:

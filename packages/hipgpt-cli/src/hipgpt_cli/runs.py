@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.files import read_json_object, write_json, write_text
+from hipgpt_cli.nearest import meant
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -222,7 +223,7 @@ def find_run(runs_dir: Path, name: str | None) -> Run:
     if name is not None:
         run = Run(runs_dir / name)
         if not run.path.is_dir():
-            raise UserError(f"there is no run {name} in {runs_dir}{_list(runs_dir)}")
+            raise UserError(f"there is no run {name} in {runs_dir}{_others(runs_dir, name)}")
         run.read_config()
         return run
     runs = [run for run in all_runs(runs_dir) if run.newest_checkpoint() is not None]
@@ -283,9 +284,13 @@ def copy_inputs(source: Run, target: Run) -> None:
         shutil.copyfile(path, copy)
 
 
-def _list(runs_dir: Path) -> str:
+def _others(runs_dir: Path, name: str) -> str:
+    """The end of a sentence about a run that is not there: the nearest ones, else some."""
     names = [run.name for run in all_runs(runs_dir)]
-    return f"; there are {', '.join(names[-5:])}" if names else ", which has none yet"
+    if not names:
+        return ", which has none yet"
+    some = f"; there {'are' if len(names) > 1 else 'is'} {', '.join(names[-5:])}"
+    return meant(name, names, most=3) or some
 
 
 _CONFIG_TYPES: dict[str, tuple[type, ...]] = {

@@ -1,7 +1,7 @@
 """A training that is ready to go: set up anew, or taken up where a run stopped.
 
-The odd thing: the device is opened first of all, before the text is read, because an unknown device
-or a model that no memory can hold should cost nobody the time to train a tokenizer.
+The odd thing: the device is opened before the text is read, because an unknown device or a model
+that no memory can hold should cost nobody the time to train a tokenizer.
 """
 
 from __future__ import annotations
@@ -74,16 +74,18 @@ def _new(ctx: click.Context, params: dict[str, Any], lead: Lead) -> Iterator[Ses
     initial = find_initial(ctx, params) if params["init_from"] else None
     model = initial.model if initial else options.make_config(ctx, GPTConfig, params)
     training = options.make_config(ctx, TrainConfig, params)
+    from hipgpt_cli.prepare import check_places, prepared
+
+    check_places(ctx, params)
     backend = _open_device(params, lead)
     _check_precision(backend, training)
     _check_memory(backend, model, lead.share(training), lead.size, params["zero"])
 
-    from hipgpt_cli.prepare import prepared
     from hipgpt_cli.system import machine
 
     fixed_vocab = "vocab_size" in options.given(ctx)
     tokenizer = initial.tokenizer if initial else None
-    with prepared(ctx, params, model, fixed_vocab, tokenizer) as inputs:
+    with prepared(params, model, fixed_vocab, tokenizer) as inputs:
         data = open_data(inputs.tokens, inputs.info, model)
         every = report_every(params["log_every"])
         weights = initial.checkpoint if initial else None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.nearest import Choice
 from hipgpt_cli.option_sets import run_options
 from hipgpt_cli.options import option, together
 
@@ -39,10 +40,8 @@ def which_tokenizer() -> Callable[[Decorated], Decorated]:
 
 def tiktoken_details(group: str) -> tuple[Callable[[Any], Any], ...]:
     """The options that say what a .tiktoken file does not."""
-    import click
-
     return (
-        option("--pattern", type=click.Choice(["gpt2", "gpt4"]), default="gpt2", group=group,
+        option("--pattern", type=Choice(["gpt2", "gpt4"]), default="gpt2", group=group,
                help="How a .tiktoken file splits text: gpt2 for r50k and p50k, gpt4 for cl100k."),
         option("--special", "special_tokens", multiple=True, metavar="TEXT", group=group,
                help="A special token of a .tiktoken file, in the order of ids; may be repeated."),

@@ -65,12 +65,12 @@ def read_questions(path: str | os.PathLike[str]) -> list[Question]:
     """
     path = Path(path)
     questions = []
-    with path.open(encoding="utf-8") as file:
+    with path.open("rb") as file:
         for number, line in enumerate(file, 1):
             if not line.strip():
                 continue
             try:
-                questions.append(_question(json.loads(line)))
+                questions.append(_question(json.loads(line.decode("utf-8"))))
             except (ValueError, RecursionError) as error:
                 raise ValueError(f"{path}, line {number}: {error}") from None
     if not questions:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hipgpt_cli import option_sets, options, say
+from hipgpt_cli.nearest import Choice
 from hipgpt_cli.options import Integer, option, together
 
 if TYPE_CHECKING:
@@ -32,11 +33,11 @@ def workload_options(batch_help: str) -> Callable[[Decorated], Decorated]:
         batch_help: what --batch means in this command.
     """
     return together(
-        option("--size", type=click.Choice(SIZE_NAMES), default="default", group="Work",
+        option("--size", type=Choice(SIZE_NAMES), default="default", group="Work",
                help="A model with its batch; options of the model below replace parts of it."),
         option("--batch", "batch_size", type=Integer(1), default=None, show_default="by --size",
                group="Work", help=batch_help),
-        option("--dtype", type=click.Choice(["float32", "bf16", "fp16"]), default="float32",
+        option("--dtype", type=Choice(["float32", "bf16", "fp16"]), default="float32",
                group="Work", help="What a GPU computes in."),
         option_sets.device_options(),
         option_sets.model_size_options(),
@@ -46,7 +47,7 @@ def workload_options(batch_help: str) -> Callable[[Decorated], Decorated]:
 def peer_options() -> Callable[[Decorated], Decorated]:
     """What to compare with, and how long."""
     return together(
-        option("--against", type=click.Choice(["torch"]), default=None, group="Comparison",
+        option("--against", type=Choice(["torch"]), default=None, group="Comparison",
                help="Measure PyTorch too, in turns with ours; it must be installed."),
         option("--rounds", type=Integer(1), default=5, group="Comparison",
                help="Timed turns of each; the median counts."),

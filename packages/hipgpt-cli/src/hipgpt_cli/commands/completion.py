@@ -12,6 +12,7 @@ import click
 
 from hipgpt_cli import options, say
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.nearest import Choice
 
 INSTALL = {
     "bash": ("~/.bashrc", 'eval "$(hipgpt completion bash)"'),
@@ -30,7 +31,7 @@ INSTALL = {
         'eval "$(hipgpt completion bash)"       # for this session of bash',
     ),
 )
-@click.argument("shell", metavar="[bash|zsh|fish]", required=False, type=click.Choice([*INSTALL]))
+@click.argument("shell", metavar="[bash|zsh|fish]", required=False, type=Choice([*INSTALL]))
 @click.pass_context
 def command(ctx: click.Context, shell: str | None) -> None:
     """Print the script with which a shell completes commands, options and names of runs.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hipgpt_cli import human, option_sets, options, say
+from hipgpt_cli.nearest import Existing
 from hipgpt_cli.options import Integer, option
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 )
 @option(
     "--hellaswag",
-    type=click.Path(exists=True, dir_okay=False),
+    type=Existing(dir_okay=False),
     metavar="FILE",
     group="Questions",
     help="HellaSwag's questions, one JSON object a line.",
@@ -110,11 +111,12 @@ def _text(model: GPT, tokenizer: Tokenizer, params: dict[str, Any]) -> dict[str,
     import numpy as np
 
     from hipgpt_cli.corpus import read_text
+    from hipgpt_cli.encoding import encoded
     from hipgpt_cli.errors import UserError
     from hipgpt_model.evaluate import perplexity
 
     text = read_text(params["data"])
-    ids = tokenizer.encode_array(text, allowed_special="all")[: params["limit"]]
+    ids = encoded(tokenizer, text, limit=params["limit"])
     if len(ids) < 2:
         raise UserError(f"{params['data']} has {len(ids)} tokens; at least 2 are needed")
     nbytes = sum(len(tokenizer.token_bytes(id_)) for id_ in ids[1:])

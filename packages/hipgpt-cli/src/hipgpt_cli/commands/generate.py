@@ -17,6 +17,7 @@ import click
 
 from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.nearest import Existing
 from hipgpt_cli.options import Integer, option
 from hipgpt_cli.several import Texts, read_prompts
 
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
 )
 @option(
     "--prompt-file",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    type=Existing(dir_okay=False, path_type=Path),
     metavar="FILE",
     group="Text",
     help="Prompts that are continued side by side: one a line, or JSON lines in a .jsonl file.",

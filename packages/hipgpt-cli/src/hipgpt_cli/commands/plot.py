@@ -14,6 +14,7 @@ import click
 
 from hipgpt_cli import options, say
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.nearest import Choice
 from hipgpt_cli.options import Integer, Number, option
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ PANEL_NAMES = ("loss", "perplexity", "accuracy", "learning-rate", "gradient-norm
     "--metric",
     "metrics",
     multiple=True,
-    type=click.Choice(PANEL_NAMES),
+    type=Choice(PANEL_NAMES),
     show_default="all",
     group="Picture",
     help="What to draw; may be repeated.",
@@ -56,7 +57,7 @@ PANEL_NAMES = ("loss", "perplexity", "accuracy", "learning-rate", "gradient-norm
 @option(
     "--x",
     "axis",
-    type=click.Choice(["step", "tokens", "time"]),
+    type=Choice(["step", "tokens", "time"]),
     default="step",
     group="Picture",
     help="Over what: steps, tokens of training text, or hours of computing.",
@@ -80,7 +81,7 @@ PANEL_NAMES = ("loss", "perplexity", "accuracy", "learning-rate", "gradient-norm
 )
 @option(
     "--theme",
-    type=click.Choice(["light", "dark", "transparent"]),
+    type=Choice(["light", "dark", "transparent"]),
     default="light",
     group="Picture",
     help="Colours for a light page or a dark one; transparent has no background and suits both.",

@@ -13,6 +13,7 @@ import click
 
 from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.errors import StoppedError
+from hipgpt_cli.nearest import Existing
 from hipgpt_cli.options import Integer, Number, option
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 @option_sets.source_option("What to learn from", "stdlib")
 @option(
     "--tokenizer-path",
-    type=click.Path(exists=True, dir_okay=False),
+    type=Existing(dir_okay=False),
     metavar="FILE",
     group="Text",
     help="Use this tokenizer.json instead of training one on the text.",
@@ -64,7 +65,7 @@ if TYPE_CHECKING:
 )
 @option(
     "--ckpt",
-    type=click.Path(exists=True, dir_okay=False),
+    type=Existing(dir_okay=False),
     metavar="FILE",
     group="Run",
     help="Go on from this checkpoint of a run, in a new run.",

@@ -14,6 +14,7 @@ import click
 
 from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.nearest import Choice
 from hipgpt_cli.options import option
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 @option_sets.checkpoint_options()
 @option(
     "--weights",
-    type=click.Choice(["model", "ema"]),
+    type=Choice(["model", "ema"]),
     default=None,
     show_default="ema where there is one",
     group="Output",
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
 @option(
     "--dtype",
     "storage",
-    type=click.Choice(["float32", "bf16"]),
+    type=Choice(["float32", "bf16"]),
     default=None,
     show_default="as they are",
     group="Output",

@@ -15,6 +15,7 @@ import click
 
 from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.errors import StoppedError, UserError
+from hipgpt_cli.nearest import Choice
 from hipgpt_cli.options import Integer, Number, option, together
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ def _options() -> Callable[[Decorated], Decorated]:
         ),
         option(
             "--clean",
-            type=click.Choice(["none", "wikitext"]),
+            type=Choice(["none", "wikitext"]),
             default="none",
             group="Text",
             help="wikitext: lines become articles, and the spaces and @-@ around signs go.",
@@ -226,6 +227,8 @@ def _source(params: dict[str, Any]) -> Source:
         number = len(source.files)
         files = "1 file" if number == 1 else f"{human.count(number)} files"
         say.fact("Text", f"{files}, {human.size(source.total)}")
+        if source.total == 0:
+            raise UserError("there is no text in what was given")
         say.left_out(source.skipped)
     return WikiText(source) if params["clean"] == "wikitext" else source
 

@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from hipgpt_cli import human, options, say
+from hipgpt_cli.nearest import Existing
 from hipgpt_cli.options import option
 from hipgpt_cli.tables import show_table
 
@@ -19,7 +20,7 @@ from hipgpt_cli.tables import show_table
     short_help="Show what a folder of prepared data holds.",
     examples=("hipgpt data show data/articles", "hipgpt data show data/articles --json"),
 )
-@click.argument("folder", type=click.Path(exists=True, file_okay=False))
+@click.argument("folder", type=Existing(file_okay=False))
 @option("--json", "as_json", is_flag=True, group="Output", help="Print the figures as JSON.")
 def command(folder: str, *, as_json: bool) -> None:
     """Show what the prepared data in FOLDER is: splits, shards, tokenizer, source."""

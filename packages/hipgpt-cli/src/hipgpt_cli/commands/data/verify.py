@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +11,8 @@ import click
 
 from hipgpt_cli import human, options, say
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.nearest import Existing
+from hipgpt_cli.options import option
 
 if TYPE_CHECKING:
     from hipgpt_model.data_folder import DataFolder
@@ -19,10 +22,11 @@ if TYPE_CHECKING:
     "verify",
     cls=options.Command,
     short_help="Read all prepared data and compare it with its hashes.",
-    examples=("hipgpt data verify data/articles",),
+    examples=("hipgpt data verify data/articles", "hipgpt data verify data/articles --json"),
 )
-@click.argument("folder", type=click.Path(exists=True, file_okay=False))
-def command(folder: str) -> None:
+@click.argument("folder", type=Existing(file_okay=False))
+@option("--json", "as_json", is_flag=True, group="Output", help="Print the figures as JSON.")
+def command(folder: str, as_json: bool) -> None:
     """Read all prepared data in FOLDER and compare it with its hashes.
 
     The status is 0 where everything is as it was written, else 1, and the file is named.
@@ -38,6 +42,18 @@ def command(folder: str) -> None:
     seconds = max(time.perf_counter() - begun, 1e-9)
     size = sum(shard.bytes for shard in data.manifest.shards)
     shards = len(data.manifest.shards)
+    if as_json:
+        figures = {
+            "path": str(data.path),
+            "whole": True,
+            "shards": shards,
+            "tokens": data.tokens,
+            "bytes": size,
+            "checksum": data.manifest.checksum,
+            "seconds": seconds,
+        }
+        say.line(json.dumps(figures, indent=2, ensure_ascii=False))
+        return
     say.fact(
         "Whole",
         f"{'1 shard' if shards == 1 else f'{human.count(shards)} shards'}, "

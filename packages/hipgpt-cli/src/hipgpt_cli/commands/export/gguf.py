@@ -15,6 +15,7 @@ import click
 from hipgpt_cli import human, options, say
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.export_model import open_export, which_model
+from hipgpt_cli.nearest import Choice
 from hipgpt_cli.options import option
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _PATTERNS = {"gpt2": "gpt-2", "gpt4": "dbrx"}
 )
 @click.argument("run", metavar="RUN")
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
-@option("--type", "kind", type=click.Choice(["f32", "f16", "bf16", "q8_0", "q4_0"]), default="f16",
+@option("--type", "kind", type=Choice(["f32", "f16", "bf16", "q8_0", "q4_0"]), default="f16",
         group="Output",
         help="Format of the matrices: 32, 16, 16, 8.5 or 4.5 bits a weight.")  # fmt: skip
 @option("--force", is_flag=True, group="Output", help="Replace FILE.")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from hipgpt_cli import human, option_sets, options, say
+from hipgpt_cli.nearest import Existing
 from hipgpt_cli.options import option
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 @click.argument("source", metavar="SOURCE")
 @option_sets.run_options("Name of the new run; the model's own by default.")
 @option("--reset", is_flag=True, group="Run", help="Replace a run of that name.")
-@option("--tokenizer-path", type=click.Path(exists=True), metavar="PATH", group="Model",
+@option("--tokenizer-path", type=Existing(), metavar="PATH", group="Model",
         show_default="in SOURCE", help="tokenizer.json, or a folder with vocab.json and "
         "merges.txt.")  # fmt: skip
 @option("--revision", metavar="NAME", default=None, group="Model", show_default="main",

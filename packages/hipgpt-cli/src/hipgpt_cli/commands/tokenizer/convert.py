@@ -9,6 +9,7 @@ import click
 
 from hipgpt_cli import human, options, say
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.nearest import Choice, Existing
 from hipgpt_cli.options import option
 from hipgpt_cli.tokenizer_files import open_tokenizer, save_tokenizer, tiktoken_details
 
@@ -22,12 +23,12 @@ from hipgpt_cli.tokenizer_files import open_tokenizer, save_tokenizer, tiktoken_
         'hipgpt tokenizer convert r50k_base.tiktoken tokenizer.json --special "<|endoftext|>"',
     ),
 )
-@click.argument("source", type=click.Path(exists=True))
+@click.argument("source", type=Existing())
 @click.argument("target", type=click.Path())
 @option(
     "--to",
     "form",
-    type=click.Choice(["huggingface", "gpt2", "tiktoken"]),
+    type=Choice(["huggingface", "gpt2", "tiktoken"]),
     group="Output",
     show_default="by TARGET: .json, .tiktoken, else a folder for gpt2",
     help="Format to write.",

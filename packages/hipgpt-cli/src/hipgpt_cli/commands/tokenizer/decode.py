@@ -15,6 +15,7 @@ import click
 
 from hipgpt_cli import options, say
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.nearest import Existing
 from hipgpt_cli.options import option
 from hipgpt_cli.tokenizer_files import chosen_tokenizer, which_tokenizer
 
@@ -34,7 +35,7 @@ _AT_ONCE = 1 << 20
 @which_tokenizer()
 @option(
     "--tokens-path",
-    type=click.Path(exists=True, dir_okay=False),
+    type=Existing(dir_okay=False),
     metavar="FILE",
     group="Ids",
     help="Instead of IDS: a token file, such as a run's tokens.bin.",

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from hipgpt_cli import human, option_sets, options, say
+from hipgpt_cli.encoding import encoded
 from hipgpt_cli.options import Integer, option
 from hipgpt_cli.tokenizer_files import chosen_tokenizer, which_tokenizer
 
@@ -67,8 +68,7 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         from hipgpt_cli.corpus import read_text
 
         text = read_text(source or "-")
-    allowed = frozenset(tokenizer.special_tokens if params["allow_special"] else ())
-    ids = tokenizer.encode(text, allowed_special=allowed, disallowed_special=())
+    ids = encoded(tokenizer, text, special=params["allow_special"])
     say.line(json.dumps(ids) if params["as_json"] else " ".join(map(str, ids)))
 
 

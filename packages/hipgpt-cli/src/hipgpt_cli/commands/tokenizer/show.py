@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from hipgpt_cli import human, option_sets, options, say
+from hipgpt_cli.encoding import encoded
 from hipgpt_cli.options import Integer, option
 from hipgpt_cli.tokenizer_files import chosen_tokenizer, which_tokenizer
 
@@ -24,6 +26,7 @@ _SHOWN_CHARACTERS = 2000
     examples=(
         'hipgpt tokenizer show "To be, or not to be"',
         "hipgpt tokenizer show --data my.txt --longest 10",
+        'hipgpt tokenizer show "To be, or not to be" --json',
     ),
 )
 @click.argument("text", required=False)
@@ -37,6 +40,13 @@ _SHOWN_CHARACTERS = 2000
     show_default="20 without a text, else 0",
     group="Vocabulary",
     help="List this many of the vocabulary's longest tokens.",
+)
+@option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    group="Output",
+    help="Print one JSON object: the vocabulary, or all tokens of the text.",
 )
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
@@ -53,19 +63,48 @@ def command(ctx: click.Context, /, **params: Any) -> None:
 
         text = read_text(source)
     longest = params["longest"]
+    if longest is None:
+        longest = 20 if text is None else 0
+    if params["as_json"]:
+        say.line(json.dumps(_as_json(tokenizer, text, longest), indent=2, ensure_ascii=False))
+        return
     if text is None:
         _show_vocabulary(tokenizer)
-        longest = 20 if longest is None else longest
     else:
         _show_text(tokenizer, text, with_ids=params["with_ids"])
     if longest:
         _show_longest(tokenizer, longest)
 
 
+def _as_json(tokenizer: Tokenizer, text: str | None, longest: int) -> dict[str, Any]:
+    """What is shown, as plain values; bytes that are no UTF-8 by themselves are escaped."""
+    found: dict[str, Any] = {
+        "vocab_size": tokenizer.vocab_size,
+        "pattern": tokenizer.pattern,
+        "special_tokens": dict(tokenizer.special_tokens),
+        "fingerprint": tokenizer.fingerprint,
+    }
+    if text is not None:
+        ids = encoded(tokenizer, text)
+        found |= {
+            "characters": len(text),
+            "bytes": len(text.encode("utf-8", "surrogatepass")),
+            "tokens": [_token(tokenizer, id_) for id_ in ids],
+        }
+    if longest:
+        found["longest"] = [_token(tokenizer, id_) for id_ in _longest(tokenizer, longest)]
+    return found
+
+
+def _token(tokenizer: Tokenizer, id_: int) -> dict[str, Any]:
+    data = tokenizer.token_bytes(id_)
+    return {"id": id_, "bytes": len(data), "text": data.decode("utf-8", "backslashreplace")}
+
+
 def _show_text(tokenizer: Tokenizer, text: str, *, with_ids: bool) -> None:
     from hipgpt_cli.colors import paint, visible
 
-    ids = tokenizer.encode(text, allowed_special="all")
+    ids = encoded(tokenizer, text)
     shown = ids if len(text) <= _SHOWN_CHARACTERS else tokenizer.encode(
         text[:_SHOWN_CHARACTERS], allowed_special="all"
     )  # fmt: skip
@@ -96,11 +135,16 @@ def _show_longest(tokenizer: Tokenizer, number: int) -> None:
     from hipgpt_cli.colors import visible
     from hipgpt_cli.tables import show_table
 
+    rows = [
+        [str(len(tokenizer.token_bytes(id_))), str(id_), visible(tokenizer.token_bytes(id_))]
+        for id_ in _longest(tokenizer, number)
+    ]
+    show_table("Longest tokens", ("bytes", "id", "token"), rows, right=("bytes", "id"))
+
+
+def _longest(tokenizer: Tokenizer, number: int) -> list[int]:
+    """The ids of the longest ordinary tokens."""
     special = set(tokenizer.special_tokens.values())
     ids = [id_ for id_ in range(tokenizer.vocab_size) if id_ not in special]
     ids.sort(key=lambda id_: (-len(tokenizer.token_bytes(id_)), id_))
-    rows = [
-        [str(len(tokenizer.token_bytes(id_))), str(id_), visible(tokenizer.token_bytes(id_))]
-        for id_ in ids[:number]
-    ]
-    show_table("Longest tokens", ("bytes", "id", "token"), rows, right=("bytes", "id"))
+    return ids[:number]

@@ -9,6 +9,7 @@ import click
 
 from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.nearest import Choice
 from hipgpt_cli.options import Integer, option
 
 
@@ -37,7 +38,7 @@ from hipgpt_cli.options import Integer, option
 )
 @option(
     "--pattern",
-    type=click.Choice(["gpt2", "gpt4"]),
+    type=Choice(["gpt2", "gpt4"]),
     default="gpt2",
     group="Tokenizer",
     help="How text is split before merging: as GPT-2 does, or as GPT-4 (cl100k).",
