@@ -15,7 +15,7 @@ from hipgpt_kernels import doctor
 from hipgpt_kernels.cpu.backend import CpuBackend
 from hipgpt_kernels.doctor import __main__ as program
 from hipgpt_kernels.doctor import examination, words
-from hipgpt_kernels.doctor.cases_decode import CASES
+from hipgpt_kernels.doctor.cases import CASES
 from hipgpt_kernels.hip import backend as hip_backend
 from hipgpt_kernels.hip import build, cache, driver, presence, runtime
 from hipgpt_kernels.hip.code import CodeError

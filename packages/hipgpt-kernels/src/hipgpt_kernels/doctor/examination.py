@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hipgpt_kernels import __version__
-from hipgpt_kernels.doctor.cases_decode import CASES
+from hipgpt_kernels.doctor.cases import CASES
 from hipgpt_kernels.doctor.report import Check, Device, Report
 from hipgpt_kernels.doctor.trial import Trial
 from hipgpt_kernels.hip import build, cache, presence
