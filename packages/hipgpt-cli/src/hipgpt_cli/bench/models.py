@@ -181,26 +181,25 @@ def bench_generation(
     peak = peak or peak_tflops(device_name(backend), dtype)
     rng = np.random.default_rng(0)
     prompts = rng.integers(0, config.vocab_size, (rows, prompt)).astype(np.int32)
-    ours = OursGeneration(config, dtype, backend)
+    ours = OursGeneration(config, dtype, rows, backend)
     programs: dict[str, Any] = {"hipgpt": ours}
-    first = {"hipgpt": ours.run(prompts, count)[1]}
+    first = {"hipgpt": ours.run(prompts, count)[2]}
     memory = {"hipgpt": ours.memory()}
     if against:
         peer = torch_gpt.TorchGeneration(
             config, dtype, ours.weights, rows, prompt + count, torch_device(backend), threads
         )
         programs[peer.name] = peer
-        first[peer.name] = peer.run(prompts, count)[1]
+        first[peer.name] = peer.run(prompts, count)[2]
         starts = [[row[:GENERATED] for row in found] for found in first.values()]
         if dtype == "float32" and starts[0] != starts[1]:
             raise UserError("hipgpt and PyTorch write other tokens, so times say nothing")
     taken: dict[str, list[tuple[float, float]]] = {name: [] for name in programs}
     for number in range(rounds + 1):
         for name, one in programs.items():
-            read = one.run(prompts, 1)[0]
-            whole = one.run(prompts, count)[0]
+            read, write, _ = one.run(prompts, count)
             if number:
-                taken[name].append((read, max(whole - read, 1e-9)))
+                taken[name].append((read, write))
     result = Result(
         f"Generation: {config.num_parameters() / 1e6:.3g} M parameters, {rows} text"
         f"{'s' * (rows > 1)}, prompt {prompt}, {count} tokens, {dtype}",

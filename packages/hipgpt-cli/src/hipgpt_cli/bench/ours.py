@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hipgpt_model.batch import BatchGenerator
 from hipgpt_model.data import TokenData
-from hipgpt_model.generate import SamplingConfig, generate_batch
+from hipgpt_model.generate import SamplingConfig
 from hipgpt_model.gpt import GPT
 from hipgpt_model.parameters import Parameters
 from hipgpt_model.train import Trainer
@@ -101,25 +102,38 @@ class OursGeneration:
     Args:
         config: the model.
         dtype: of the weights and of what is computed.
+        rows: B.
         backend: the device.
     """
 
-    def __init__(self, config: GPTConfig, dtype: str, backend: Backend) -> None:
+    def __init__(self, config: GPTConfig, dtype: str, rows: int, backend: Backend) -> None:
         self._before = used_memory(backend)
         self.backend = backend
         parameters = Parameters(config, backend, training=False, dtype=dtype)
         parameters.initialize(1)
         self.weights = parameters.to_dict()
-        self.model = GPT(config, backend, parameters)
+        self.batch = BatchGenerator(GPT(config, backend, parameters), slots=rows)
 
-    def run(self, prompts: np.ndarray, count: int) -> tuple[float, list[list[int]]]:
-        """Seconds to read the prompts (B, n) and draw `count` tokens for each; and those."""
+    def run(self, prompts: np.ndarray, count: int) -> tuple[float, float, list[list[int]]]:
+        """Draw `count` tokens after each of the prompts (B, n).
+
+        Returns:
+            Seconds to the first token of every row, seconds from there on, and the tokens.
+        """
         sampling = SamplingConfig(num_tokens=count, temperature=0.0)
-        rows = [row.tolist() for row in prompts]
+        rows: list[list[int]] = [[] for _ in prompts]
         began = time.perf_counter()
-        found = dict(generate_batch(self.model, rows, sampling, slots=len(rows)))
-        seconds = time.perf_counter() - began
-        return seconds, [found[number].ids for number in range(len(rows))]
+        for row in prompts:
+            self.batch.add(row.tolist(), sampling)
+        first = None
+        while self.batch.texts:
+            for drawn in self.batch.step():
+                assert drawn.token is not None
+                rows[drawn.slot].append(drawn.token)
+            if first is None and all(rows):
+                first = time.perf_counter()
+        assert first is not None
+        return first - began, time.perf_counter() - first, rows
 
     def memory(self) -> int | None:
         """Bytes of the GPU that were taken since this was made."""
