@@ -190,12 +190,57 @@ def sampling_stages() -> None:
     d.save("sampling-stages.svg")
 
 
+def decoding_phases() -> None:
+    """What one token passes on its way through the layers, and who waits for what."""
+    d = Drawing(640, 430, "One token: five phases a block, the logits, the draw")
+    d.box(20, 78, 614, 156, GREY, fill=0.05)
+    d.text(622, 94, "a block, L times", anchor="end", bold=True)
+    d.box(30, 14, 150, 44, BLUE, "x (B, E)", "token + position")
+    d.arrow((85, 60), (85, 104))
+    names = [
+        ("LayerNorm,", "q, k, v"),
+        ("attention", "over the cache"),
+        ("output", "+ x"),
+        ("LayerNorm,", "up, activation"),
+        ("down", "+ x"),
+    ]
+    for number, (first, second) in enumerate(names):
+        x = 30 + 121 * number
+        d.box(x, 108, 110, 48, ORANGE if number == 1 else GREEN, first, second)
+        if number:
+            d.arrow((x - 11, 132), (x - 2, 132))
+        if number != 1:
+            d.text(x + 46, 190, "weights", color=BLUE, size=12)
+            d.arrow((x + 46, 181), (x + 46, 159), dashed=True)
+    d.text(206, 182, "keys, values", color=BLUE, size=12)
+    d.text(206, 198, "cut in chunks", color=BLUE, size=12)
+    d.arrow((206, 173), (206, 159), dashed=True)
+    d.text(320, 220, "Dashed: what needs no input is asked for before the phase before has ended.")
+    d.arrow((612, 158), (612, 254), (102, 254), (102, 272))
+    d.box(30, 276, 144, 48, GREEN, "LayerNorm, head", "logits (B, V)")
+    d.arrow((176, 300), (206, 300))
+    d.box(210, 276, 170, 48, ORANGE, "sample_rows", "filters, draw, is it over?")
+    d.arrow((382, 300), (446, 300))
+    d.box(450, 276, 184, 48, BLUE, "a ring of ids", "in the host's memory")
+    d.arrow((295, 326), (295, 366), (8, 366), (8, 36), (27, 36))
+    d.text(310, 352, "x of the next token,", anchor="start")
+    d.text(310, 372, "embedded on the device: nobody asks the host", anchor="start")
+    d.text(
+        320,
+        410,
+        "A launch of the graph is one round; several rounds are always under way.",
+        bold=True,
+    )
+    d.save("decoding-phases.svg")
+
+
 def main() -> None:
     for draw in (
         embedding_sort,
         cross_entropy_chunks,
         adamw_buffers,
         sampling_stages,
+        decoding_phases,
     ):
         draw()
 
