@@ -39,7 +39,6 @@ def properties(name="gfx942:sramecc+:xnack-", **changes):
         "totalGlobalMem": 1 << 30,
         "sharedMemPerBlock": 65536,
         "sharedMemPerBlockOptin": 0,
-        "l2CacheSize": 1 << 20,
     }
     return types.SimpleNamespace(**(values | changes))
 

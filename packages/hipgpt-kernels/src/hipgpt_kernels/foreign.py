@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hipgpt_kernels.hip.exchange import CPU, CUDA, CUDA_HOST, ROCM, ROCM_HOST
 from hipgpt_kernels.select import BackendError, load_backend
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from hipgpt_kernels.backend import Backend
-
-
-HOST, CUDA, HOST_PINNED, ROCM, ROCM_PINNED = 1, 2, 3, 10, 11
-"""DLPack's kinds of devices."""
 
 
 @dataclass(frozen=True)
@@ -50,15 +47,15 @@ def place_of(op: str, name: str, array: Any) -> Place:
         TypeError: it is no array, or lies where nothing here computes.
     """
     if isinstance(array, np.ndarray):
-        return Place(HOST, 0)
+        return Place(CPU, 0)
     if not hasattr(array, "__dlpack_device__"):
         raise TypeError(
             f"{op}: {name} is a {type(array).__name__}, expected an array of NumPy, PyTorch, CuPy "
             "or another library that speaks DLPack"
         )
     kind, index = (int(number) for number in array.__dlpack_device__())
-    if kind in (HOST, HOST_PINNED, ROCM_PINNED):
-        return Place(HOST, 0)
+    if kind in (CPU, CUDA_HOST, ROCM_HOST):
+        return Place(CPU, 0)
     if kind not in (CUDA, ROCM):
         raise TypeError(
             f"{op}: {name} is on a device of DLPack's kind {kind}, expected the host's memory, "

@@ -14,8 +14,6 @@ from pathlib import Path
 
 from hipgpt_kernels.hip.cache import cache_directory
 
-PARTS = "tinygrad", "test/mockgpu"
-"""Folders of a checkout whose sources decide what is compiled."""
 SAVE_EVERY = 50
 """Forms compiled before they are written down, in case the process is ended."""
 

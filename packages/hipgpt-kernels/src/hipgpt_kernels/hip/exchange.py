@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from hipgpt_kernels.hip.driver import Device, Stream
 
 CPU, CUDA, CUDA_HOST, ROCM, ROCM_HOST = 1, 2, 3, 10, 11
-"""DLDeviceType."""
+"""DLDeviceType; the hosts are page-locked memory."""
 CODES = {"i": 0, "u": 1, "f": 2, "c": 5, "b": 6}
 """DLDataTypeCode by NumPy's kind."""
 BFLOAT = 4

@@ -63,8 +63,6 @@ class Device:
     """Bytes."""
     shared_limit: int
     """Most bytes of LDS (shared memory) that one block can have."""
-    l2: int
-    """Bytes of second-level cache."""
     runtime_version: int
     """As HIP counts: 60342134 is 6.3.42134."""
     nvidia: bool = field(default=False)
@@ -158,7 +156,6 @@ def find_device(index: int = 0) -> Device:
         shared_limit=max(int(properties.sharedMemPerBlock), int(properties.sharedMemPerBlockOptin))
         if architecture.startswith("sm_")
         else int(properties.sharedMemPerBlock),
-        l2=int(properties.l2CacheSize),
         runtime_version=int(call("hipRuntimeGetVersion")),
         nvidia=architecture.startswith("sm_"),
     )
