@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from figure_records import Records
     from figure_summary import Comparison
 
-WIDTH, LEFT, RIGHT = 860, 380, 70
+WIDTH, LEFT, RIGHT = 660, 312, 50
 """Of a chart, of its words, of the room behind the longest bar."""
 BAR, GAP, HEADING = 18, 26, 40
 

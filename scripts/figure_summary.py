@@ -104,12 +104,12 @@ KERNELS = [
     ),
     *(
         Line(
-            *(f"linear {words} {K} → {N}, bf16", GPU, "h200-linear", work, "cuBLAS", "cuBLAS"),
+            *(f"{words} {K} → {N}, bf16", GPU, "h200-linear", work, "cuBLAS", "cuBLAS"),
             *("TFLOP/s", {"K": K, "N": N}),
         )
         for K, N in ((768, 3072), (3072, 768))
         for words, work in (
-            ("forward", "forward"),
+            ("linear forward", "forward"),
             ("input gradient", "input"),
             ("weight gradient", "weight"),
         )
