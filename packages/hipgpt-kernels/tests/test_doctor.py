@@ -237,7 +237,6 @@ def test_the_program_prints_json_and_its_status(capsys, monkeypatch, tmp_path):
     assert "remedy         nothing is there" in capsys.readouterr().out
 
 
-@pytest.mark.slow
 def test_the_gpu_is_well(hip):
     """Every kernel in every dtype."""
     report = doctor.examine(f"hip:{hip.device.index}")

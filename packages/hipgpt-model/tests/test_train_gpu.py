@@ -106,7 +106,7 @@ def test_a_corpus_on_the_host_gives_the_same_bits(hip, monkeypatch):
     resident = make_trainer(hip)
     monkeypatch.setattr("hipgpt_model.data_feed.PART_OF_FREE_MEMORY", 0.0)
     sent = make_trainer(hip)
-    assert sent._feed.tokens is None
+    assert sent._passes.feed.tokens is None
     assert figures(resident) == figures(sent)
 
 

@@ -59,7 +59,7 @@ Launch = ctypes.CFUNCTYPE(
 
 LAUNCH_FAILURE, NOT_SUPPORTED = 719, 801
 
-MOST_INSTRUCTIONS = int(os.environ.get("HIPGPT_EMULATE_INSTRUCTIONS", "3000000"))
+MOST_INSTRUCTIONS = int(os.environ.get("HIPGPT_EMULATE_INSTRUCTIONS", "5000000"))
 """Of all waves of one launch: some seconds. Tests with longer ones are skipped, saying so."""
 
 
