@@ -201,7 +201,7 @@ def main() -> None:
     found: dict[str, dict] = {}
     record = Result(
         f"weak scaling, GPT-2 124M, {arguments.dtype}, {arguments.batch} rows a GPU",
-        description(arguments.device),
+        f"{max(arguments.ranks)} × {description(arguments.device)}",
         {"batch": arguments.batch, "dtype": arguments.dtype, "zero": arguments.zero},
         machine(),
         versions("torch"),
