@@ -5,13 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import click
-
-from hipgpt_cli import human, say
+from hipgpt_cli import human, option_sets, say
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.load import named_model
 from hipgpt_cli.nearest import Existing
-from hipgpt_cli.options import Integer, option, together
+from hipgpt_cli.options import option, together
 from hipgpt_cli.runs import run_of
 
 if TYPE_CHECKING:
@@ -75,10 +73,8 @@ def which_model() -> Callable[[Decorated], Decorated]:
     """The options beside RUN that say which model goes out."""
     group = "Run"
     return together(
-        option("--runs-dir", type=click.Path(file_okay=False), default="runs", metavar="FOLDER",
-               group=group, help="Folder that holds the runs."),
-        option("--step", type=Integer(-1), default=None, show_default="the newest", group=group,
-               help="Take the run's checkpoint after this many steps; -1: the newest."),
+        option_sets.runs_dir_option(group),
+        option_sets.step_option(group),
         option("--tokenizer-path", type=Existing(dir_okay=False), metavar="FILE",
                show_default="beside the checkpoint", group=group, help="Tokenizer of the model."),
         option("--widen", is_flag=True, group="Output",

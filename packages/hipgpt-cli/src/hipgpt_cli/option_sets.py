@@ -41,7 +41,30 @@ def source_option(use: str, default: str | None = None) -> Callable[[Decorated],
         default: a source, or None.
     """
     return option("--data", "--data-path", "data", default=default, metavar="SOURCE", group="Text",
-                  shell_complete=_sources, help=f"{use}: {SOURCES}")  # fmt: skip
+                  shell_complete=sources, help=f"{use}: {SOURCES}")  # fmt: skip
+
+
+def runs_dir_option(group: str = "Run") -> Callable[[Decorated], Decorated]:
+    """Where runs are."""
+    return option(
+        "--runs-dir", type=click.Path(file_okay=False), default="runs", metavar="FOLDER",
+        group=group, help="Folder that holds the runs.")  # fmt: skip
+
+
+def step_option(group: str = "Run") -> Callable[[Decorated], Decorated]:
+    """Which of a run's checkpoints."""
+    return option(
+        "--step", type=Integer(-1), default=None, show_default="the newest", group=group,
+        help="Take the run's checkpoint after this many steps; -1: the newest.")  # fmt: skip
+
+
+def json_option(printed: str = "one JSON object") -> Callable[[Decorated], Decorated]:
+    """--json, as `as_json`.
+
+    Args:
+        printed: what comes out then.
+    """
+    return option("--json", "as_json", is_flag=True, group="Output", help=f"Print {printed}.")
 
 
 def run_options(purpose: str, group: str = "Run", **name: Any) -> Callable[[Decorated], Decorated]:
@@ -55,8 +78,7 @@ def run_options(purpose: str, group: str = "Run", **name: Any) -> Callable[[Deco
     return together(
         option("--run-name", "--run", "run_name", metavar="NAME", group=group,
                callback=_one_folder, shell_complete=_run_names, help=purpose, **name),
-        option("--runs-dir", type=click.Path(file_okay=False), default="runs", metavar="FOLDER",
-               group=group, help="Folder that holds the runs."),
+        runs_dir_option(group),
     )  # fmt: skip
 
 
@@ -84,7 +106,7 @@ def models(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     return _or_files(_run_names(ctx, param, incomplete), incomplete)
 
 
-def _sources(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
+def sources(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:  # noqa: ARG001
     """What --data takes and begins so."""
     names = [name for name in ("shakespeare", "stdlib") if name.startswith(incomplete)]
     return _or_files(names, incomplete)
@@ -106,8 +128,7 @@ def trained_options(purpose: str) -> Callable[[Decorated], Decorated]:
     group = "Run"
     return together(
         run_options(f"{purpose}; the newest one by default."),
-        option("--step", type=Integer(-1), default=None, show_default="the newest", group=group,
-               help="Take the run's checkpoint after this many steps; -1: the newest."),
+        step_option(group),
         option("--checkpoint", "--ckpt", type=Existing(dir_okay=False),
                metavar="FILE", group=group, help="Take this checkpoint file instead of a run."),
     )  # fmt: skip
@@ -117,10 +138,8 @@ def checkpoint_options() -> Callable[[Decorated], Decorated]:
     """Which of a run's checkpoints, where a command takes a run or a file as its argument."""
     group = "Run"
     return together(
-        option("--step", type=Integer(-1), default=None, show_default="the newest", group=group,
-               help="Take the run's checkpoint after this many steps; -1: the newest."),
-        option("--runs-dir", type=click.Path(file_okay=False), default="runs", metavar="FOLDER",
-               group=group, help="Folder that holds the runs."),
+        step_option(group),
+        runs_dir_option(group),
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 
-from hipgpt_cli import options, say
+from hipgpt_cli import option_sets, options, say
 from hipgpt_cli.options import option
 
 
@@ -40,7 +40,7 @@ from hipgpt_cli.options import option
     help="First remove all compiled kernels that are kept for this user.",
 )
 @option("--verbose", is_flag=True, group="Output", help="Show every check, not only failures.")
-@option("--json", "as_json", is_flag=True, group="Output", help="Print one JSON object.")
+@option_sets.json_option()
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Look at every device, run every kernel on it, forward and backward, and say what is wrong.

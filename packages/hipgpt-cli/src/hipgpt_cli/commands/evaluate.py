@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     show_default="all",
     help="Take only so many questions, or tokens of the text.",
 )
-@option("--json", "as_json", is_flag=True, group="Output", help="Print one JSON object.")
+@option_sets.json_option()
 @option_sets.trained_options("Run to measure")
 @option_sets.tokenizer_path_option()
 @option_sets.device_options()

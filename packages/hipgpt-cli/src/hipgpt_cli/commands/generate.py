@@ -91,13 +91,7 @@ if TYPE_CHECKING:
 @option_sets.device_options()
 @option_sets.decode_weights_option()
 @option_sets.dtype_option()
-@option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    group="Output",
-    help="Print one JSON object a text, a line each.",
-)
+@option_sets.json_option("one JSON object a text, a line each")
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Write text with a trained model: the newest run's, unless told otherwise."""

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     group="Model",
     help="B: rows of S tokens in one pass, for the memory that training takes.",
 )
-@option("--json", "as_json", is_flag=True, group="Output", help="Print one JSON object.")
+@option_sets.json_option()
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Show the devices, the versions, and what a model of some size takes."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hipgpt_cli import options, say
+from hipgpt_cli import option_sets, options, say
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.nearest import Choice
 from hipgpt_cli.options import Integer, Number, option
@@ -36,15 +36,8 @@ PANEL_NAMES = ("loss", "perplexity", "accuracy", "learning-rate", "gradient-norm
         "hipgpt plot --terminal --metric loss",
     ),
 )
-@click.argument("names", nargs=-1, metavar="[RUN]...")
-@option(
-    "--runs-dir",
-    type=click.Path(file_okay=False),
-    default="runs",
-    metavar="FOLDER",
-    group="Run",
-    help="Folder that holds the runs.",
-)
+@click.argument("names", nargs=-1, metavar="[RUN]...", shell_complete=option_sets.models)
+@option_sets.runs_dir_option()
 @option(
     "--metric",
     "metrics",

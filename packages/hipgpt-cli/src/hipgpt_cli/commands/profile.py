@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from hipgpt_cli import options, say
+from hipgpt_cli import option_sets, options, say
 from hipgpt_cli.bench import settings
 from hipgpt_cli.options import Integer, option
 
@@ -34,7 +34,7 @@ from hipgpt_cli.options import Integer, option
     group="Output",
     help="Draw it too, as .svg, .png or .pdf; needs hipgpt-cli[plot].",
 )
-@option("--json", "as_json", is_flag=True, group="Output", help="Print one JSON object.")
+@option_sets.json_option()
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Show where the time of a training step goes: by kernel on a GPU, by op on the CPU."""

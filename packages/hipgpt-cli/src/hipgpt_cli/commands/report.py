@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from hipgpt_cli import human, options, say
+from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.options import option
 
 
@@ -17,15 +17,8 @@ from hipgpt_cli.options import option
     short_help="Write a run's report, one page to look at and pass on.",
     examples=("hipgpt report", "hipgpt report my-run --out my-run.html"),
 )
-@click.argument("name", required=False, metavar="[RUN]")
-@option(
-    "--runs-dir",
-    type=click.Path(file_okay=False),
-    default="runs",
-    metavar="FOLDER",
-    group="Run",
-    help="Folder that holds the runs.",
-)
+@click.argument("name", required=False, metavar="[RUN]", shell_complete=option_sets.models)
+@option_sets.runs_dir_option()
 @option(
     "--out",
     type=click.Path(dir_okay=False),

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
         "hipgpt checkpoint show model.msgpack --json",
     ),
 )
-@click.argument("name", metavar="[CHECKPOINT]", required=False)
+@click.argument("name", metavar="[CHECKPOINT]", required=False, shell_complete=option_sets.models)
 @option_sets.checkpoint_options()
 @option("--tensors", is_flag=True, group="Output", help="List every tensor too.")
-@option("--json", "as_json", is_flag=True, group="Output", help="Print one JSON object.")
+@option_sets.json_option()
 def command(**params: Any) -> None:
     """Show what a checkpoint holds: its header, which is checked against the size of the file.
 

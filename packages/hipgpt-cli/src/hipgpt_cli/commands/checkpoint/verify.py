@@ -15,7 +15,6 @@ import click
 
 from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.errors import UserError
-from hipgpt_cli.options import option
 
 
 @click.command(
@@ -27,9 +26,9 @@ from hipgpt_cli.options import option
         "hipgpt checkpoint verify shakespeare model.msgpack",
     ),
 )
-@click.argument("names", metavar="[CHECKPOINT]...", nargs=-1)
+@click.argument("names", metavar="[CHECKPOINT]...", nargs=-1, shell_complete=option_sets.models)
 @option_sets.checkpoint_options()
-@option("--json", "as_json", is_flag=True, group="Output", help="Print one JSON array.")
+@option_sets.json_option("one JSON array")
 def command(**params: Any) -> None:
     """Read checkpoints whole: header, size, and the checksum of every tensor.
 

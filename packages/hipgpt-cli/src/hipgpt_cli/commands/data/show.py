@@ -8,9 +8,8 @@ from typing import Any
 
 import click
 
-from hipgpt_cli import human, options, say
+from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.nearest import Existing
-from hipgpt_cli.options import option
 from hipgpt_cli.tables import show_table
 
 
@@ -21,7 +20,7 @@ from hipgpt_cli.tables import show_table
     examples=("hipgpt data show data/articles", "hipgpt data show data/articles --json"),
 )
 @click.argument("folder", type=Existing(file_okay=False))
-@option("--json", "as_json", is_flag=True, group="Output", help="Print the figures as JSON.")
+@option_sets.json_option("the figures as JSON")
 def command(folder: str, *, as_json: bool) -> None:
     """Show what the prepared data in FOLDER is: splits, shards, tokenizer, source."""
     from hipgpt_model.data_folder import open_folder

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from hipgpt_cli import human, options, say
+from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.nearest import Existing
-from hipgpt_cli.options import option
 
 if TYPE_CHECKING:
     from hipgpt_model.data_folder import DataFolder
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     examples=("hipgpt data verify data/articles", "hipgpt data verify data/articles --json"),
 )
 @click.argument("folder", type=Existing(file_okay=False))
-@option("--json", "as_json", is_flag=True, group="Output", help="Print the figures as JSON.")
+@option_sets.json_option("the figures as JSON")
 def command(folder: str, as_json: bool) -> None:
     """Read all prepared data in FOLDER and compare it with its hashes.
 

@@ -51,7 +51,7 @@ from hipgpt_cli.tokenizer_files import chosen_tokenizer, which_tokenizer
     group="Output",
     help="With --out: processes; 0: one a core.",
 )
-@option("--json", "as_json", is_flag=True, group="Output", help="Print a JSON array.")
+@option_sets.json_option("a JSON array")
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Turn TEXT into ids; without TEXT, what comes through standard input."""

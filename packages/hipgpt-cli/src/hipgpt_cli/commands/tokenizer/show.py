@@ -41,13 +41,7 @@ _SHOWN_CHARACTERS = 2000
     group="Vocabulary",
     help="List this many of the vocabulary's longest tokens.",
 )
-@option(
-    "--json",
-    "as_json",
-    is_flag=True,
-    group="Output",
-    help="Print one JSON object: the vocabulary, or all tokens of the text.",
-)
+@option_sets.json_option("one JSON object: the vocabulary, or all tokens of the text")
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:
     """Show how TEXT falls into tokens, each in a colour of its own, and how many bytes a token has.
