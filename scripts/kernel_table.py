@@ -15,7 +15,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -173,63 +172,27 @@ def compiled(architecture: str) -> dict[str, bytes]:
     }
 
 
-def small_spills(architecture: str, stem: str) -> dict[str, int]:
-    """Bytes that each kernel of a file spills, by ptxas's own words.
-
-    A cubin does not tell a frame of a few bytes, which a call may need, from a spill; so the few
-    files that have one are compiled once more.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        command = build.compile_command(
-            build.compiler_for(architecture), architecture, stem, Path(folder, "out")
-        )
-        text = subprocess.run(
-            [*command, "-Xptxas", "-v"], capture_output=True, text=True, check=True
-        ).stderr
-    parts = text.split("Compiling entry function '")[1:]
-    found = {}
-    for part in parts:
-        spilled = re.search(r"(\d+) bytes spill stores", part)
-        if spilled is None:
-            raise ValueError(f"ptxas does not say what {stem} spills: {part!r}")
-        found[part[: part.index("'")]] = int(spilled[1])
-    return found
-
-
-def spilling(architecture: str, images: dict[str, bytes]) -> list[str]:
-    """Sentences about the kernels that keep registers in memory."""
-    found = []
-    for stem, image in images.items():
-        kernels = resources.read(image)
-        in_memory = {name: one.in_memory for name, one in kernels.items()}
-        if build.is_nvidia(architecture) and any(
-            one.scratch and not one.in_memory for one in kernels.values()
-        ):
-            for name, spilled in small_spills(architecture, stem).items():
-                in_memory[name] = max(in_memory[name], spilled)
-        found += [
-            f"{architecture}: {name} keeps {count} bytes a lane in memory"
-            for name, count in sorted(in_memory.items())
-            if count
-        ]
-    return found
-
-
-def cell(architecture: str, name: str, one: resources.Resources, loop: Loop | None) -> str:
+def cell(
+    architecture: str, name: str, one: resources.Resources, loop: Loop | None, in_memory: int
+) -> str:
     """One kernel on one GPU."""
     shared = shared_at_launch(architecture, name)
     words = [f"{one.registers}"]
     if one.scalar_spills:
         words[0] += f"+s{one.scalar_spills}"
-    if one.in_memory:
-        words[0] += f" !{one.in_memory}"
+    if in_memory:
+        words[0] += f" !{in_memory}"
     words += [f"{(one.lds + shared) / 1024:.3g}", f"{one.waves(architecture, shared):.3g}"]
     if loop is not None and loop.matrix:
         words.append(f"{100 * loop.matrix / loop.instructions:.0f}%")
     return " / ".join(words)
 
 
-def table(architectures: list[str], stem: str) -> list[str]:
+Spills = dict[tuple[str, str], dict[str, int]]
+"""By architecture and source file: the bytes that each kernel keeps in memory."""
+
+
+def table(architectures: list[str], stem: str, spills: Spills) -> list[str]:
     """The lines of one source file's table."""
     columns = {}
     for architecture in architectures:
@@ -242,7 +205,9 @@ def table(architectures: list[str], stem: str) -> list[str]:
         read = nvidia_code if build.is_nvidia(architecture) else amd_code
         loops = shares_of_loops(read(path, tool)) if tool else {}
         columns[architecture] = {
-            name: cell(architecture, name, one, loops.get(name))
+            name: cell(
+                architecture, name, one, loops.get(name), spills[architecture, stem].get(name, 0)
+            )
             for name, one in resources.read(path.read_bytes()).items()
         }
     names = sorted({name for column in columns.values() for name in column})
@@ -269,22 +234,29 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--check", action="store_true", help="write nothing, fail on spills")
     arguments = parser.parse_args()
-    architectures, spills = [], []
+    architectures: list[str] = []
+    spills: Spills = {}
     for architecture in build.chosen_architectures() or build.ARCHITECTURES:
         try:
             build.compiler_for(architecture)
         except build.CompilerError as error:
             print(f"left out: {error}")
             continue
-        spills += spilling(architecture, compiled(architecture))
+        for stem, image in compiled(architecture).items():
+            spills[architecture, stem] = resources.spilled(architecture, stem, image)
         architectures.append(architecture)
-    print("\n".join([f"compiled for {', '.join(architectures) or 'nothing'}", *spills]))
+    sentences = [
+        f"{architecture}: {name} keeps {count} bytes a lane in memory"
+        for (architecture, _), kernels in spills.items()
+        for name, count in sorted(kernels.items())
+    ]
+    print("\n".join([f"compiled for {', '.join(architectures) or 'nothing'}", *sentences]))
     if arguments.check:
-        return 1 if spills else 0
+        return 1 if sentences else 0
     reasons = "\n\n".join(f"**{stem}.** {text}" for stem, text in REASONS.items())
     lines = [HEAD.format(compilers=compilers(architectures), reasons=reasons)]
     for stem in build.stems():
-        lines += [f"### {stem}", "", *table(architectures, stem), ""]
+        lines += [f"### {stem}", "", *table(architectures, stem, spills), ""]
     PAGE.write_text("\n".join(lines).rstrip() + "\n", "utf-8")
     return 0
 

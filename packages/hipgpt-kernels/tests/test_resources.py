@@ -43,15 +43,26 @@ def compiled(tmp_path, monkeypatch, architecture, text):
 @pytest.mark.parametrize("architecture", ["gfx942", "gfx1100", "sm_80", "sm_90"])
 def test_a_kernel_is_described(tmp_path, monkeypatch, architecture):
     (one,) = compiled(tmp_path, monkeypatch, architecture, PLAIN).values()
-    assert (one.threads, one.lds, one.in_memory) == (128, 256, 0)
+    assert (one.threads, one.lds, one.scratch) == (128, 256, 0)
     assert 2 <= one.registers <= 32
     assert one.waves(architecture) >= 8
 
 
 @pytest.mark.parametrize("architecture", ["gfx942", "gfx1100", "sm_80"])
 def test_registers_in_memory_show(tmp_path, monkeypatch, architecture):
-    (one,) = compiled(tmp_path, monkeypatch, architecture, SPILLING).values()
-    assert one.in_memory >= 1600
+    compiled(tmp_path, monkeypatch, architecture, SPILLING)
+    image = (tmp_path / "one.code").read_bytes()
+    assert resources.spilled(architecture, "one", image)["spilling"] >= 1600
+
+
+@pytest.mark.parametrize(("told", "expected"), [(0, {}), (4, {"one": 4})])
+def test_ptxas_tells_a_few_bytes_of_spills_from_a_frame(monkeypatch, told, expected):
+    """On AMD every byte of scratch is one too many."""
+    kernel = resources.Resources(128, 40, 0, 8, 0, 0)
+    monkeypatch.setattr(resources, "read", lambda _: {"one": kernel})
+    monkeypatch.setattr(resources, "_told_by_ptxas", lambda *_: {"one": told})
+    assert resources.spilled("sm_90", "file", b"") == expected
+    assert resources.spilled("gfx942", "file", b"") == {"one": 8}
 
 
 @pytest.mark.parametrize(
@@ -86,9 +97,9 @@ def test_nothing_that_was_built_ahead_spills(architecture):
         name = path.relative_to(build.CODE).as_posix()
         if manifest.get(name) != build.source_hash(stem) or not path.exists():
             continue
-        kernels = resources.read(path.read_bytes())
-        seen += len(kernels)
-        spilling += [name for name, one in kernels.items() if one.in_memory]
+        image = path.read_bytes()
+        seen += len(resources.read(image))
+        spilling += resources.spilled(architecture, stem, image)
     if not seen:
         pytest.skip(f"nothing has been built ahead for {architecture} from these sources")
     assert not spilling

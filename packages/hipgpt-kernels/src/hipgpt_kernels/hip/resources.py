@@ -1,14 +1,20 @@
 """What the kernels of a code object take of a GPU: registers, LDS, scratch, and the occupancy.
 
 Reads the compiler's own notes: for AMD the MessagePack note of an ELF file, for NVIDIA the sections
-of a cubin. The odd thing: nothing is launched and no tool is called, so a machine without a GPU
-says as much as one with it, and a test can refuse a kernel that spills.
+of a cubin. The odd thing: nothing is launched, so a machine without a GPU says as much as one with
+it, and no tool is called, except that ptxas is asked where a cubin leaves open what is a spill.
 """
 
 from __future__ import annotations
 
+import re
 import struct
+import subprocess
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from hipgpt_kernels.hip import build
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,7 +58,7 @@ UNITS = {
 SIMDs and 128 KB together. CUDA's programming guide, "compute capabilities"."""
 CALL_FRAME = 8
 """Bytes of a lane that nvcc's code may keep in memory while it calls a routine (an exact division);
-its cubins do not tell them from spills."""
+its cubins do not tell so few from spills."""
 NVIDIA_RESERVED = 1024
 """Bytes of shared memory that the driver takes of each block."""
 
@@ -72,11 +78,6 @@ class Resources(NamedTuple):
     """Vector registers that are kept there (AMD; NVIDIA's code only tells the bytes)."""
     scalar_spills: int
     """Scalar registers that are kept in lanes of vector registers (AMD)."""
-
-    @property
-    def in_memory(self) -> int:
-        """Bytes of a lane that should have been registers: 0 where the kernel does not spill."""
-        return self.scratch if self.scratch > CALL_FRAME or self.spills else 0
 
     def waves(self, architecture: str, shared: int = 0) -> float:
         """Waves that run at once on each SIMD, or each quarter of a multiprocessor.
@@ -111,6 +112,49 @@ def read(image: bytes) -> dict[str, Resources]:
     if machine == 190:  # EM_CUDA
         return dict(_nvidia(image))
     raise ValueError(f"the code object is for ELF machine {machine}, expected 224 or 190")
+
+
+def spilled(architecture: str, stem: str, image: bytes) -> dict[str, int]:
+    """Bytes of a lane that should have been registers, by kernel; those that have none left out.
+
+    Args:
+        architecture: what the code object is for.
+        stem: its source file, without ".hip"; compiled once more where ptxas must be asked.
+        image: the code object.
+
+    Raises:
+        CompilerError: ptxas must be asked and there is no nvcc.
+    """
+    kernels = read(image)
+    found = {
+        name: one.scratch
+        for name, one in kernels.items()
+        if one.spills or one.scratch > (CALL_FRAME if build.is_nvidia(architecture) else 0)
+    }
+    if any(one.scratch and name not in found for name, one in kernels.items()):
+        found |= {
+            name: count
+            for name, count in _told_by_ptxas(architecture, stem).items()
+            if count and name not in found
+        }
+    return found
+
+
+def _told_by_ptxas(architecture: str, stem: str) -> dict[str, int]:
+    """Bytes that each kernel of a file spills, in ptxas's own words."""
+    with tempfile.TemporaryDirectory() as folder:
+        compiler = build.compiler_for(architecture)
+        command = build.compile_command(compiler, architecture, stem, Path(folder, "out"))
+        text = subprocess.run(  # noqa: S603  # the compiler that the user has
+            [*command, "-Xptxas", "-v"], capture_output=True, text=True, check=True
+        ).stderr
+    found = {}
+    for part in text.split("Compiling entry function '")[1:]:
+        count = re.search(r"(\d+) bytes spill stores", part)
+        if count is None:
+            raise ValueError(f"ptxas does not say what {stem} spills: {part!r}")
+        found[part[: part.index("'")]] = int(count[1])
+    return found
 
 
 class Section(NamedTuple):
