@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hipgpt_cli import data_sources, data_writer
+from hipgpt_cli import data_documents, data_writer
 from hipgpt_cli.data_encoding import is_held_out, passages, sections
+from hipgpt_cli.data_files import FileSource
 from hipgpt_cli.data_preparation import Settings, prepare
-from hipgpt_cli.data_sources import FileSource
 from hipgpt_cli.errors import UserError
 from hipgpt_model.data_folder import open_folder
 from hipgpt_model.data_manifest import MANIFEST, json_checksum
@@ -86,7 +86,7 @@ def test_every_text_is_there_once_on_its_side(tmp_path, texts, tokenizer):
 @pytest.mark.parametrize("workers", [2, 3])
 def test_the_number_of_processes_changes_no_byte(tmp_path, texts, tokenizer, workers, monkeypatch):
     go(texts, tokenizer, tmp_path / "one", workers=1)
-    monkeypatch.setattr(data_sources, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(data_documents, "CHUNK_BYTES", 500)
     go(texts, tokenizer, tmp_path / "more", workers=workers)
     assert made(tmp_path / "one") == made(tmp_path / "more")
 
@@ -145,7 +145,7 @@ def crashing(texts, tokenizer, folder, call):
 
     try:
         data_writer.SECONDS_BETWEEN_STATES = 0
-        data_sources.CHUNK_BYTES = 1500
+        data_documents.CHUNK_BYTES = 1500
         for name in ("replace", "unlink"):
             setattr(Path, name, counted(getattr(Path, name)))
         for name in ("fsync", "truncate"):
@@ -220,7 +220,7 @@ class StopError(Exception):
 def stopped(tmp_path, texts, tokenizer, monkeypatch):
     """The folder of a preparation that was stopped half way."""
     monkeypatch.setattr(data_writer, "SECONDS_BETWEEN_STATES", 0)
-    monkeypatch.setattr(data_sources, "CHUNK_BYTES", 1500)
+    monkeypatch.setattr(data_documents, "CHUNK_BYTES", 1500)
 
     def stop(stage, done, total, note):
         if done > total / 2:
@@ -318,7 +318,7 @@ def test_no_text_for_validation_is_told_with_the_remedy(tmp_path, tokenizer):
 def test_a_limit_of_tokens_ends_it_early_and_always_at_the_same_place(
     tmp_path, texts, tokenizer, monkeypatch
 ):
-    monkeypatch.setattr(data_sources, "CHUNK_BYTES", 500)
+    monkeypatch.setattr(data_documents, "CHUNK_BYTES", 500)
     settings = Settings(0.2, 700, max_tokens=2000)
     go(texts, tokenizer, tmp_path / "one", settings, workers=1)
     go(texts, tokenizer, tmp_path / "two", settings, workers=2)

@@ -7,7 +7,8 @@ import warnings
 import pytest
 
 from hipgpt_cli.data_clean import WikiText
-from hipgpt_cli.data_sources import FileSource, HubSource
+from hipgpt_cli.data_files import FileSource
+from hipgpt_cli.data_hub import HubSource
 from hipgpt_cli.errors import UserError
 
 TEXTS = [f"document {number}\nwith a second line, {'x' * number}" for number in range(40)]
@@ -32,7 +33,7 @@ def check_every_place(source):
     """Going on behind any document gives what follows it, and so does any chunk."""
     for size in (1, 60, 10**6):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("hipgpt_cli.data_sources.CHUNK_BYTES", size)
+            patch.setattr("hipgpt_cli.data_documents.CHUNK_BYTES", size)
             found, start = [], None
             while chunk := next(source.chunks(start), None):
                 found += [text for text, _ in chunk.texts()]
@@ -75,7 +76,7 @@ def test_text_with_borders_and_a_folder_of_all_kinds(tmp_path):
 
 def test_a_long_text_comes_in_several_documents(tmp_path, monkeypatch):
     monkeypatch.setattr("hipgpt_cli.text_parts.PART_BYTES", 1000)
-    monkeypatch.setattr("hipgpt_cli.data_sources.PART_BYTES", 1000)
+    monkeypatch.setattr("hipgpt_cli.data_files.PART_BYTES", 1000)
     text = "".join(f"line {number}\n" for number in range(1000))
     (tmp_path / "long.txt").write_text(text)
     source = FileSource([tmp_path / "long.txt"], "text")
@@ -155,7 +156,7 @@ def hub(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("form", ["parquet", "jsonl"])
 def test_a_streamed_data_set_goes_on_from_every_place(hub, form, monkeypatch):
-    monkeypatch.setattr("hipgpt_cli.data_sources._ROWS_BETWEEN_MARKS", 5)
+    monkeypatch.setattr("hipgpt_cli.data_hub._ROWS_BETWEEN_MARKS", 5)
     hub.mkdir()
     write = write_parquet if form == "parquet" else write_json_lines
     write(hub / f"train-0.{form}", TEXTS[:25])

@@ -10,12 +10,12 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
-from hipgpt_cli.data_sources import Document, grouped
+from hipgpt_cli.data_documents import Document, grouped
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hipgpt_cli.data_sources import Chunk, Source
+    from hipgpt_cli.data_documents import Chunk, Source
 
 _TITLE = re.compile(r"= (?!= )(?=.*[^\W\d_])\S(?:.*\S)?(?<! =) =")
 """The line of an article's title, without the spaces around it. Sections have "= = Name = =", and

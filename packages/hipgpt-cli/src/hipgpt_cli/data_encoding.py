@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from hipgpt_cli.data_sources import Chunk
+    from hipgpt_cli.data_documents import Chunk
     from hipgpt_tokenizer import Tokenizer
 
 SECTION = 8192

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from hipgpt_cli.data_sources import Source
+    from hipgpt_cli.data_documents import Source
     from hipgpt_model.data_manifest import Manifest
     from hipgpt_tokenizer import Tokenizer
 

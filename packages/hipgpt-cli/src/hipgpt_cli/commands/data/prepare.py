@@ -21,8 +21,8 @@ from hipgpt_cli.options import Integer, Number, option, together
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from hipgpt_cli.data_documents import Source
     from hipgpt_cli.data_preparation import Prepared
-    from hipgpt_cli.data_sources import Source
     from hipgpt_cli.options import Decorated
     from hipgpt_tokenizer import Tokenizer
 
@@ -212,7 +212,8 @@ def _fill(source: Source, folder: Path, params: dict[str, Any]) -> None:
 
 def _source(params: dict[str, Any]) -> Source:
     from hipgpt_cli.data_clean import WikiText
-    from hipgpt_cli.data_sources import FileSource, HubSource
+    from hipgpt_cli.data_files import FileSource
+    from hipgpt_cli.data_hub import HubSource
 
     source: Source
     if params["hub"] is not None:
