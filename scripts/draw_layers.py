@@ -235,7 +235,7 @@ def dropout_words() -> None:
     d = Drawing(640, 260, "Dropout's mask is computed from the number of the element")
     d.box(10, 30, 150, 50, BLUE, "element i", "of x")
     d.box(10, 110, 150, 50, GREY, "seed", "the key")
-    d.box(10, 190, 150, 50, GREY, "stream", "which use, which pass")
+    d.box(10, 190, 150, 50, GREY, "stream", "its use, its pass")
     d.box(230, 95, 150, 80, GREEN, "Philox 4x32-10", "ten rounds", "no state")
     d.arrow((162, 55), (227, 112))
     d.text(216, 72, "i div 4")
