@@ -29,6 +29,17 @@ ENDINGS = frozenset({".py", ".hip", ".h", ".cpp", ".js", ".css", ".html"})
 BESIDE = ("examples", "benchmarks", "tests")
 """Folders of a package beside src/."""
 
+PURPOSES = {
+    "hipgpt_kernels/csrc": "GPU kernels, a file an op; headers hold what several need.",
+    "hipgpt_kernels/csrc/nvidia": "A `libamdhip64.so` of our own, on top of CUDA's driver.",
+    "hipgpt_kernels/native/csrc": "Vector code, a header an op; Python calls `kernels.cpp`.",
+    "hipgpt_cli/serve/page": "The page that `hipgpt serve` shows in a browser.",
+    "hipgpt-kernels/examples": "Attention, linear layers and losses for arrays of other libraries.",
+    "hipgpt-kernels/tests/emulator": "AMD's GPUs without one: their machine code is executed.",
+    "hipgpt-model/tests/ranks": "What the tests start as several processes.",
+}
+"""What folders are for that have no `__init__.py` to say it."""
+
 
 def page() -> str:
     """The whole text of docs/codebase.md as it should be."""
@@ -41,7 +52,8 @@ def page() -> str:
         for folder in _folders(source):
             parts += _listing(folder, folder.relative_to(source.parent).as_posix())
         for name in BESIDE:
-            parts += _listing(top / name, f"{package}/{name}")
+            for folder in _folders(top / name) if (top / name).is_dir() else ():
+                parts += _listing(folder, folder.relative_to(top.parent).as_posix())
     parts.append("## For the whole repository\n")
     parts += _listing(ROOT / "scripts", "scripts")
     parts += _listing(ROOT / "tests", "tests")
@@ -63,11 +75,12 @@ def _listing(folder: Path, name: str) -> list[str]:
     told = [path for path in files if path not in tests and path.name != "__init__.py"]
     own = folder / "__init__.py"
     intro = [f"{sentence(own)}\n"] if own.is_file() else []
+    intro += [f"{PURPOSES[name]}\n"] if name in PURPOSES else []
     if tests and folder.parent != ROOT:
         intro.append("`test_….py`, named like what they test.\n")
     elif tests:
         told = files
-    if not (told or intro):
+    if not (told or own.is_file() or name in PURPOSES):
         return []
     rows = [f"| `{path.name}` | {sentence(path).replace('|', chr(92) + '|')} |" for path in told]
     table = ["| file | what it is |", "|---|---|", *rows, ""] if rows else []

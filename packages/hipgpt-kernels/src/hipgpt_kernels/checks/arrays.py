@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from hipgpt_kernels.backend import Array
+    from hipgpt_kernels.backend.terms import Array
 
 
 FLOAT32 = np.dtype(np.float32)

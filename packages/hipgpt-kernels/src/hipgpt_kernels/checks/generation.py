@@ -12,7 +12,7 @@ from hipgpt_kernels.checks.layers import heads
 from hipgpt_kernels.checks.numbers import at_least, fraction, word64
 
 if TYPE_CHECKING:
-    from hipgpt_kernels.backend import Array
+    from hipgpt_kernels.backend.terms import Array
 
 
 def attention_cached(

@@ -20,7 +20,7 @@ from hipgpt_kernels.checks.arrays import (
 from hipgpt_kernels.checks.numbers import at_least, fraction, word64
 
 if TYPE_CHECKING:
-    from hipgpt_kernels.backend import Array
+    from hipgpt_kernels.backend.terms import Array
 
 
 ACTIVATIONS = ("gelu", "gelu_erf", "relu", "swiglu")

@@ -11,7 +11,7 @@ from hipgpt_kernels.checks.arrays import dimensions, needed, optional, shape, wr
 from hipgpt_kernels.checks.numbers import at_least, finite, fraction
 
 if TYPE_CHECKING:
-    from hipgpt_kernels.backend import Array
+    from hipgpt_kernels.backend.terms import Array
 
 
 CONTROL_SIZE = 8
