@@ -150,6 +150,14 @@ def test_completion_knows_commands_options_and_runs(process, monkeypatch, tmp_pa
     assert completed("hipgpt train --ste", 2) == ["plain,--steps"]
     words = f"hipgpt generate --runs-dir {tmp_path} --run a"
     assert completed(words, 5) == ["plain,a-run"]
+    (tmp_path / "runs" / "a-run").mkdir(parents=True)
+    (tmp_path / "runs" / "a-run" / "config.json").write_text("{}")
+    for words, place in (("hipgpt plot a", 2), ("hipgpt checkpoint show a", 3),
+                         ("hipgpt train --init-from a", 3)):  # fmt: skip
+        assert completed(words, place) == ["file,a", "plain,a-run"]
+    assert completed("hipgpt train --data sh", 3) == ["file,sh", "plain,shakespeare"]
+    assert completed("hipgpt train --activation gelu_", 3) == ["plain,gelu_erf"]
+    assert completed("hipgpt train --tokenizer-path to", 3) == ["file,to"]
 
 
 def test_completion_says_what_to_put_where(run, monkeypatch):

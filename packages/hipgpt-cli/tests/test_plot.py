@@ -192,7 +192,7 @@ def test_an_unknown_kind_of_file_is_told(run, tmp_path, make_run):
     make_run(tmp_path)
     result = run("plot", "--out", "x.nothing")
     assert result.exit_code == 1
-    assert "use a name with .png or .svg" in result.stderr
+    assert "x.nothing has to end with .png, .svg or .pdf" in result.stderr
 
 
 def test_a_history_of_nothing_says_so(tmp_path, make_run):

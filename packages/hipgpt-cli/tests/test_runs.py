@@ -72,7 +72,7 @@ def test_newest_run_is_the_one_updated_last(tmp_path):
 
 def test_no_such_run_lists_what_there_is(tmp_path):
     make(tmp_path / "one", [1])
-    with pytest.raises(UserError, match=r"there is no run two in .*; there are one"):
+    with pytest.raises(UserError, match=r"there is no run two in .*; there is one"):
         find_run(tmp_path, "two")
     with pytest.raises(UserError, match="hipgpt train makes one"):
         find_run(tmp_path / "nowhere", None)

@@ -305,7 +305,8 @@ def test_kernels_are_compiled_once_and_aloud(capsys):
         def missing(self):
             return [] if self.compiled else ["linear", "gather"]
 
-        def prepare(self):
+        def prepare(self, progress):
+            progress(2, 2)
             self.compiled = True
 
     backend = types.SimpleNamespace(code=Code())

@@ -131,7 +131,9 @@ def test_prepare_compiles_what_is_missing(place):
     objects = code.CodeObjects(DEVICE)
     objects.image("one")
     assert objects.missing() == ["two"]
-    objects.prepare()
+    done = []
+    objects.prepare(lambda *count: done.append(count))
+    assert done == [(1, 1)]
     assert objects.missing() == []
     assert sorted(place.compiled) == [("gfx942", "one"), ("gfx942", "two")]
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from hipgpt_cli import human, say
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.progress import stages
 
 if TYPE_CHECKING:
     from hipgpt_kernels import Backend, BackendError
@@ -69,8 +70,12 @@ def _reason(error: BackendError, name: str) -> str:
     return str(error).removeprefix(f"{name}: ").partition(";")[0]
 
 
-def compile_kernels(backend: Backend) -> None:
+def compile_kernels(backend: Backend, *, err: bool = False) -> None:
     """Compile what a GPU has no kernels for yet, all at once, and say that this takes a while.
+
+    Args:
+        backend: the device.
+        err: say it on standard error, because the command's result is something else.
 
     Raises:
         UserError: they cannot be compiled; the sentence says why.
@@ -80,9 +85,11 @@ def compile_kernels(backend: Backend) -> None:
         return
     from hipgpt_kernels.hip.code import CodeError
 
-    say.fact("Kernels", f"compiling {len(missing)} for this GPU; they are kept for the next time")
+    text = f"compiling {len(missing)} for this GPU; they are kept for the next time"
+    say.fact("Kernels", text, err=err)
     try:
-        code.prepare()
+        with stages() as show:
+            code.prepare(lambda done, total: show("compile", done, total))
     except CodeError as error:
         raise UserError(str(error)) from error
 

@@ -5,10 +5,11 @@ The odd thing: the text is cut where no token can be, so the parts' ids in a row
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
 from hipgpt_cli.progress import stages
-from hipgpt_cli.text_parts import pieces
+from hipgpt_cli.text_parts import PIECE_CHARACTERS, pieces
 
 if TYPE_CHECKING:
     from hipgpt_tokenizer import Tokenizer
@@ -28,11 +29,13 @@ def encoded(
     allowed = frozenset(tokenizer.special_tokens if special else ())
     ids: list[int] = []
     done = 0
-    with stages() as progress:
+    quick = len(text) <= PIECE_CHARACTERS
+    with nullcontext(None) if quick else stages() as progress:
         for piece in pieces(text):
             ids += tokenizer.encode(piece, allowed_special=allowed, disallowed_special=())
             done += len(piece)
-            progress("encode", done, len(text))
+            if progress is not None:
+                progress("encode", done, len(text))
             if limit is not None and len(ids) >= limit:
                 break
     return ids[:limit]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from hipgpt_cli.device import compile_kernels
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.nearest import meant_file
 from hipgpt_cli.progress import stages
@@ -44,13 +45,15 @@ class Trained:
     name: str
 
     def load(self, backend: Backend, dtype: str) -> GPT:
-        """The model on a device; a bar moves while a large file is read.
+        """The model on a device; a bar moves while kernels are compiled and a large file is read.
 
         Raises:
             CheckpointError: the file is damaged.
+            UserError: the kernels cannot be compiled.
         """
         from hipgpt_model.checkpoint import load_model
 
+        compile_kernels(backend, err=True)
         if self.checkpoint.stat().st_size < SLOW_BYTES:
             return load_model(self.checkpoint, backend, dtype=dtype)
         with stages() as show:

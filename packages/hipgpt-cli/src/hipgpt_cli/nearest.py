@@ -6,13 +6,15 @@ underscore turned into a hyphen, because options may be typed either way.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from pathlib import Path
+
+    from click.shell_completion import CompletionItem
 
 
 def meant(typed: str, known: Iterable[str], most: int = 1) -> str:
@@ -35,6 +37,8 @@ def meant(typed: str, known: Iterable[str], most: int = 1) -> str:
 
 def meant_file(path: str | Path) -> str:
     """As `meant`, for a path: the nearest name in its folder, or in the nearest folder there is."""
+    from pathlib import Path
+
     path = Path(path)
     try:
         names = [entry.name for entry in path.parent.iterdir()]
@@ -67,6 +71,17 @@ class Choice(click.Choice):  # type: ignore[type-arg]
             near = f"; did you mean {other}?" if other else meant(str(value), self.choices)
             words = " or ".join(filter(None, [", ".join(self.choices[:-1]), self.choices[-1]]))
             self.fail(f"{value!r} is not {words}{near}", param, ctx)
+
+    def shell_complete(
+        self,
+        ctx: click.Context,  # noqa: ARG002
+        param: click.Parameter,  # noqa: ARG002
+        incomplete: str,
+    ) -> list[CompletionItem]:
+        """The words that begin so."""
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(word) for word in self.choices if word.startswith(incomplete)]
 
 
 class Existing(click.Path):

@@ -11,6 +11,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.files import replacing
 from hipgpt_cli.history import PANELS, X_AXES, smooth_weight, smoothed
 
 if TYPE_CHECKING:
@@ -107,10 +108,14 @@ def draw(
         for panel, axis in zip(shown, axes, strict=True):
             _draw_panel(axis, panel, histories, smooth, colors)
         _legend(figure, axes, histories, colors)
+        kind = path.suffix.lower().removeprefix(".")
         try:
-            figure.savefig(path, dpi=DPI, metadata=_metadata(path))
+            with replacing(path) as file:
+                figure.savefig(file, format=kind, dpi=DPI, metadata=_metadata(path))
         except ValueError as error:
-            raise UserError(f"{path}: {error}; use a name with .png or .svg") from error
+            raise UserError(
+                f"{path} has to end with .png, .svg or .pdf, to say its kind"
+            ) from error
     return [panel.title for panel in shown]
 
 

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from hipgpt_cli.errors import UserError
+from hipgpt_cli.files import replacing
 from hipgpt_kernels.recorder import record
 
 if TYPE_CHECKING:
@@ -168,4 +169,6 @@ def draw(profile: Profile, title: str, path: Path, count: int = 20) -> None:
     axes.margins(x=0.12)
     axes.set_xlabel("milliseconds in one step")
     axes.set_title(f"{title}\n{profile.milliseconds:.3g} ms in {len(profile.lines)} kernels or ops")
-    figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
+    metadata = {"Date": None} if path.suffix == ".svg" else None
+    with replacing(path) as file:
+        figure.savefig(file, format=path.suffix.removeprefix("."), dpi=150, metadata=metadata)

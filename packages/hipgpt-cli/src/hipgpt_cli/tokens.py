@@ -86,7 +86,7 @@ def write_tokens(
             disallowed_special=(),
             workers=workers,
         ):
-            np.asarray(ids, dtype="<u2" if dtype == "uint16" else "<u4").tofile(file)
+            file.write(np.asarray(ids, dtype="<u2" if dtype == "uint16" else "<u4").tobytes())
             count += len(ids)
     info = TokensInfo(count, dtype, corpus.bytes, text_sha256, tokenizer.fingerprint)
     write_text(_info_path(path), json.dumps({**FORMAT, **asdict(info)}, indent=2) + "\n")

@@ -20,6 +20,8 @@ from hipgpt_kernels.hip import build, cache, driver
 from hipgpt_kernels.hip.runtime import UnavailableError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from hipgpt_kernels.hip.driver import Device
 
 GENERIC = {"gfx103": "gfx10-3-generic", "gfx11": "gfx11-generic", "gfx12": "gfx12-generic"}
@@ -109,14 +111,21 @@ class CodeObjects:
         """The kernels that would have to be compiled."""
         return [stem for stem in build.stems() if self._find(stem) is None]
 
-    def prepare(self) -> None:
+    def prepare(self, progress: Callable[[int, int], None] | None = None) -> None:
         """Compile every missing kernel, as many at once as there are processors.
+
+        Args:
+            progress: called with (kernels that are done, kernels in all) after each.
 
         Raises:
             CodeError: as `function`.
         """
         with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-            list(pool.map(self.image, self.missing()))
+            images = [pool.submit(self.image, stem) for stem in self.missing()]
+            for done, image in enumerate(concurrent.futures.as_completed(images), 1):
+                image.result()
+                if progress is not None:
+                    progress(done, len(images))
 
 
 def is_whole(image: bytes) -> bool:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         "hipgpt checkpoint convert step-00001500.msgpack small.msgpack --dtype bf16 --weights ema",
     ),
 )
-@click.argument("source", metavar="CHECKPOINT")
+@click.argument("source", metavar="CHECKPOINT", shell_complete=option_sets.models)
 @click.argument("target", metavar="FILE", type=click.Path(dir_okay=False))
 @option_sets.checkpoint_options()
 @option(

@@ -152,7 +152,7 @@ def _options() -> Callable[[Decorated], Decorated]:
         "hipgpt data prepare --hf HuggingFaceFW/fineweb-edu --max-tokens 1000000000 --out data/web",
     ),
 )
-@click.argument("sources", nargs=-1, metavar="[SOURCE]...")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]...", shell_complete=option_sets.sources)
 @_options()
 @click.pass_context
 def command(ctx: click.Context, /, **params: Any) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hipgpt_cli import human, options, say
+from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.export_model import open_export, which_model
 from hipgpt_cli.nearest import Choice
@@ -35,7 +35,7 @@ _PATTERNS = {"gpt2": "gpt-2", "gpt4": "dbrx"}
         "hipgpt export gguf shakespeare small.gguf --type q4_0",
     ),
 )
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=option_sets.models)
 @click.argument("file", metavar="FILE", type=click.Path(dir_okay=False))
 @option("--type", "kind", type=Choice(["f32", "f16", "bf16", "q8_0", "q4_0"]), default="f16",
         group="Output",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from hipgpt_cli import human, options, say
+from hipgpt_cli import human, option_sets, options, say
 from hipgpt_cli.errors import UserError
 from hipgpt_cli.export_model import open_export, which_model
 from hipgpt_cli.options import option
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
         "hipgpt export hf shakespeare for-transformers/ --push me/shakespeare --license mit",
     ),
 )
-@click.argument("run", metavar="RUN")
+@click.argument("run", metavar="RUN", shell_complete=option_sets.models)
 @click.argument("folder", metavar="FOLDER", type=click.Path(file_okay=False))
 @which_model()
 @option("--force", is_flag=True, group="Output", help="Write into a folder that is not empty.")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         'hipgpt generate --run gpt2 --prompt "The meaning of life is"',
     ),
 )
-@click.argument("source", metavar="SOURCE")
+@click.argument("source", metavar="SOURCE", type=click.Path())
 @option_sets.run_options("Name of the new run; the model's own by default.")
 @option("--reset", is_flag=True, group="Run", help="Replace a run of that name.")
 @option("--tokenizer-path", type=Existing(), metavar="PATH", group="Model",
