@@ -121,8 +121,42 @@ def memory() -> None:
     d.save("memory.svg")
 
 
+def tokenizer() -> None:
+    """A text on its way to ids, with the merges that "low lower lowest" gives."""
+    d = Drawing(640, 412, "From a text to ids: split, bytes, merges, ids")
+    left, width, gap = 130, 42, 22
+    for y, words in [
+        (35, "text"),
+        (95, "pieces"),
+        (155, "bytes"),
+        (215, "merge 1, 2"),
+        (275, "merge 3, 4"),
+        (335, "ids"),
+    ]:
+        d.text(110, y, words, anchor="end", bold=True)
+    d.box(left, 18, 10 * width + gap, 34, GREY, "slow lower", fill=0.06)
+    rows = [
+        (95, GREY, [("slow", 4), ("␣lower", 6)]),
+        (155, BLUE, [(letter, 1) for letter in "slow␣lower"]),
+        (215, GREEN, [("s", 1), ("low", 3), ("␣", 1), ("low", 3), ("e", 1), ("r", 1)]),
+        (275, GREEN, [("s", 1), ("low", 3), ("␣lowe", 5), ("r", 1)]),
+        (335, ORANGE, [("82", 1), ("257", 3), ("259", 5), ("81", 1)]),
+    ]
+    for y, color, parts in rows:
+        at = 0
+        for words, cells in parts:
+            x = left + at * width + (gap if at >= 4 else 0)
+            d.box(x, y - 17, cells * width - 4, 34, color, words)
+            at += cells
+    d.text(
+        left, 376, "Merges never cross pieces. Their order is what training learnt:", anchor="start"
+    )
+    d.text(left, 393, "l + o, lo + w, ␣ + low, ␣low + e", anchor="start", bold=True, color=GREEN)
+    d.save("tokenizer.svg")
+
+
 def main() -> None:
-    for draw in (packages, model, walk, memory):
+    for draw in (packages, model, walk, memory, tokenizer):
         draw()
 
 
