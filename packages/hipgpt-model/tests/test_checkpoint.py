@@ -33,6 +33,7 @@ from hipgpt_model import (
 )
 from hipgpt_model.checkpoint_header import STEP_CONTROL_SIZE
 
+from .files import Cut
 from .models import make_model, random_weights, tiny_config
 
 PAGE = Path(__file__).parents[3] / "docs" / "checkpoint-format.md"
@@ -352,33 +353,12 @@ def test_declared_sizes_take_no_memory(small):
 # --- writing ----------------------------------------------------------------------------------
 
 
-class FullDisk:
-    """A file that takes so many bytes and no more."""
-
-    def __init__(self, file, room):
-        self.file, self.room = file, room
-
-    def write(self, data):
-        self.room -= len(data)
-        if self.room < 0:
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        return self.file.write(data)
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args):
-        self.file.close()
-
-
 @pytest.mark.parametrize("room", [0, 10, 2000, 6000])
 def test_a_full_disk_leaves_the_older_file(small, trainer, monkeypatch, room):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     path, raw = small
     original = Path.open
-    monkeypatch.setattr(Path, "open", lambda self, mode: FullDisk(original(self, mode), room))
+    monkeypatch.setattr(Path, "open", lambda self, mode: Cut(original(self, mode), room, full))
     with pytest.raises(OSError, match=r"not written .No space left on device.; an older") as error:
         save_training(path, trainer)
     assert error.value.errno == errno.ENOSPC

@@ -34,6 +34,7 @@ from hipgpt_model.checkpoint import verify_checkpoint
 from hipgpt_model.checkpoint_stream import CHUNK_BYTES, read_header_from, read_tensors
 from hipgpt_model.saving import BackgroundSaver
 
+from .files import Cut, Sparse
 from .models import tiny_config
 
 MODEL = GPTConfig(3, 2, 2, 1, 1, 1, tied=True, output_bias=False, final_norm=False)
@@ -61,30 +62,6 @@ def size(run, tmp_path):
 
 class Stopped(BaseException):
     """Nothing catches it."""
-
-
-class Cut:
-    """A file that takes so many bytes, to the byte, and then raises."""
-
-    def __init__(self, file, room, error):
-        self.file, self.room, self.error = file, room, error
-
-    def write(self, data):
-        fits = memoryview(data).cast("B")[: self.room]
-        self.room -= len(fits)
-        self.file.write(fits)
-        if len(fits) < len(data):
-            raise self.error
-        return len(fits)
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args):
-        self.file.close()
 
 
 def test_a_disk_that_is_full_at_any_byte_leaves_the_older_file(run, size, monkeypatch):
@@ -236,27 +213,6 @@ def test_saving_and_loading_take_about_one_tensor_of_memory(any_backend, tmp_pat
     assert verifying < 1.1 * chunk
 
 
-class Sparse:
-    """A file that writes zeros by leaving them out, so that 5 GB cost no disk."""
-
-    def __init__(self, file):
-        self.file = file
-
-    def write(self, data):
-        if len(data) == CHUNK_BYTES and not np.frombuffer(data, np.uint64).any():
-            return self.file.seek(len(data), os.SEEK_CUR)
-        return self.file.write(data)
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *args):
-        self.file.close()
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="wants sparse files and memory on demand")
 def test_a_tensor_larger_than_4_gib(tmp_path, monkeypatch):
@@ -277,7 +233,7 @@ def test_a_tensor_larger_than_4_gib(tmp_path, monkeypatch):
     path = tmp_path / "large"
     original = Path.open
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", lambda p, mode: Sparse(original(p, mode)))
+        patch.setattr(Path, "open", lambda p, mode: Sparse(original(p, mode), CHUNK_BYTES))
         save_checkpoint(path, header, tensors.items())
     assert path.stat().st_size > 1 << 32
     with path.open("rb") as file:

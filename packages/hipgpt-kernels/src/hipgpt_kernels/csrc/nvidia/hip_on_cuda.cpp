@@ -1,6 +1,6 @@
 /*
 A libamdhip64.so for machines with a CUDA driver and no ROCm: the HIP runtime functions that
-hip/driver.py calls, each over the CUDA driver's function of the same meaning.
+hip/driver/ calls, each over the CUDA driver's function of the same meaning.
 
 HIP was modelled on CUDA, so most arguments go through as they are: streams, events, graphs, modules
 and functions are the CUDA driver's own handles, and the error numbers of the two agree. The odd
