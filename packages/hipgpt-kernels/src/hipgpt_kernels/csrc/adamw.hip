@@ -6,6 +6,7 @@ device, so that a captured graph stays valid; thread 0 of each block then works 
 factors in double, where 1 − β₂ᵗ keeps its digits, and the block shares them.
 */
 
+#include "overlap.h"
 #include "parts.h"
 
 constexpr int THREADS = 256;
@@ -18,6 +19,7 @@ KERNEL(THREADS)
 void gradient_norm_partials(const float* gradients,  // (n,)
                             double* partials,        // (blocks,)
                             i64 n, int blocks) {
+  take_turn();
   constexpr int UNROLL = 4;  // loads under way at once
   const i64 threads = static_cast<i64>(blocks) * THREADS;
   const i64 mine = static_cast<i64>(block_index()) * THREADS + thread_index();
@@ -51,6 +53,7 @@ void gradient_norm_partials(const float* gradients,  // (n,)
 
 // norm[0] = √Σ partials, ∞ where float32 ends. grid: 1.
 KERNEL(THREADS) void gradient_norm_combine(const double* partials, float* norm, int blocks) {
+  take_turn();
   double total = 0.0;
   for (int i = thread_index(); i < blocks; i += THREADS) total += partials[i];
   total = block_sum<THREADS>(total);
@@ -185,6 +188,7 @@ DEVICE void adamw(float* weights,          // (n,), updated
             double weight_decay, double max_norm, const float* norm, const double* factor,       \
             double learning_rate, const double* learning_rate_pointer, i64 step,                 \
             const i64* step_pointer) {                                                           \
+    take_turn();                                                                                 \
     adamw(weights, gradients, m, v, low, n, decayed, blocks, zero, beta1, beta2, epsilon,        \
           weight_decay, max_norm, norm, factor, learning_rate, learning_rate_pointer, step,      \
           step_pointer);                                                                         \

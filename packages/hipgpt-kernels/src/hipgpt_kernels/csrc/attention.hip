@@ -14,6 +14,7 @@
 #include "attention_tiles.h"
 #include "attention_unit.h"
 #include "attention_stream.h"
+#include "overlap.h"
 
 constexpr float LOG2_E = 1.4426950408889634f;
 
@@ -26,11 +27,17 @@ struct Plan {
     static constexpr int THREADS = WAVES * WAVE;
     static constexpr int OWN = WAVES * R * 16;    // own rows of a block
     static constexpr int SLICE = Sizes::SLICE;
-    // Blocks a multiprocessor must have room for: only the warpgroup unit needs others to fill its waits.
     // The next tiles are asked for while the unit makes the scores. (The backward, which starts two products
     // at once, is a little faster when it asks before.)
     static constexpr bool LATE = U::BEHIND && PASS == FORWARD;
-    static constexpr int BLOCKS = U::TOGETHER == 1 ? 1 : PASS == FORWARD ? 4 : PASS == QUERIES ? 3 : 2;
+    // Blocks a multiprocessor must have room for: the warpgroup unit needs others to fill its waits, and small
+    // heads, which nvcc would give all registers there are, have few products between their waits.
+    static constexpr bool SMALL = U::KIND == MATRIX && D == 32;
+    static constexpr int BLOCKS = SMALL              ? (PASS == QUERIES ? 4 : 3)
+                                  : U::TOGETHER == 1 ? 1
+                                  : PASS == FORWARD  ? 4
+                                  : PASS == QUERIES  ? 3
+                                                     : 2;
     typedef typename U::template Own<D, R, Sizes::KEEP> Own;
     typedef typename U::Acc Acc;
 
@@ -579,6 +586,7 @@ constexpr METHOD int keys_bytes() {
         i64 k_b, i64 v_b, i64 out_b, int q_t, int q_h, int k_t, int k_h, int v_t, int v_h, int out_t,     \
         int out_h, int rows, int H, int columns, int position, float scale, int wide) {                   \
         SHARED __attribute__((aligned(1024))) unsigned char lds[forward_bytes<T, D>()];                   \
+        take_turn();                                                                                      \
         forward<T, D>(lds, q, k, v, out, lse, q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, out_b, out_t,  \
                       out_h, rows, H, columns, position_pointer ? *position_pointer : position, scale,    \
                       wide);                                                                              \
@@ -590,6 +598,7 @@ constexpr METHOD int keys_bytes() {
         int q_t, int q_h, int k_t, int k_h, int v_t, int v_h, int out_t, int out_h, int dq_t, int dq_h,   \
         int rows, int H, int columns, float scale, int wide) {                                            \
         SHARED __attribute__((aligned(1024))) unsigned char lds[queries_bytes<T, D>()];                   \
+        take_turn();                                                                                      \
         backward_queries<T, D>(lds, dout, q, k, v, out, lse, delta, dq, dout_b, dout_t, dout_h, q_b, q_t, \
                                q_h, k_b, k_t, k_h, v_b, v_t, v_h, out_b, out_t, out_h, dq_b, dq_t, dq_h,  \
                                rows, H, columns, scale, wide);                                            \
@@ -601,6 +610,7 @@ constexpr METHOD int keys_bytes() {
         int q_t, int q_h, int k_t, int k_h, int v_t, int v_h, int dk_t, int dk_h, int dv_t, int dv_h,     \
         int rows, int H, int columns, float scale, int wide) {                                            \
         SHARED __attribute__((aligned(1024))) unsigned char lds[keys_bytes<T, D>()];                      \
+        take_turn();                                                                                      \
         backward_keys<T, D>(lds, dout, q, k, v, lse, delta, dk, dv, dout_b, dout_t, dout_h, q_b, q_t,     \
                             q_h, k_b, k_t, k_h, v_b, v_t, v_h, dk_b, dk_t, dk_h, dv_b, dv_t, dv_h, rows,  \
                             H, columns, scale, wide);                                                     \

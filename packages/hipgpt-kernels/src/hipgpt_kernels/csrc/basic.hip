@@ -6,7 +6,7 @@ so each thread moves 16 bytes at a time where the addresses allow (`vector` says
 elements elsewhere. The odd thing: fill and copy do not know the dtype, only how many bytes it has.
 */
 
-#include "device.h"
+#include "overlap.h"
 
 // 8 waves of 32 lanes, 4 of 64: enough loads in flight for the bandwidth, small enough to balance.
 constexpr int THREADS = 256;
@@ -38,6 +38,7 @@ DEVICE void fill(T* x, i64 n, i64 bits, int blocks, int vector) {
 
 #define FILL(bits, type)                                                                   \
   KERNEL(THREADS) void fill_##bits(type* x, i64 n, i64 value, int blocks, int vector) { \
+    take_turn();                                                                           \
     fill(x, n, value, blocks, vector);                                                     \
   }
 FILL(8, u8)

@@ -13,6 +13,7 @@ columns than there are ids (`stride`), so that all of them begin at such a multi
 */
 
 #include "errors.h"
+#include "overlap.h"
 #include "parts.h"
 
 constexpr int THREADS = 1024;     // for a long row
@@ -235,6 +236,7 @@ DEVICE void cross_entropy(T* logits,           // (M, stride)
   LOSS_KERNEL(WAY<T>::BLOCK)                                                                     \
   void cross_entropy_forward_##NAME(T* logits, const int* targets, float* losses,                \
                                     float* correct, int V, int stride, i64* errors) {            \
+    take_turn();                                                                                 \
     cross_entropy<false, WAY>(logits, targets, losses, correct, V, stride, 0.0f, nullptr,        \
                               errors);                                                           \
   }                                                                                              \
@@ -242,6 +244,7 @@ DEVICE void cross_entropy(T* logits,           // (M, stride)
   void cross_entropy_forward_backward_##NAME(T* logits, const int* targets, float* losses,       \
                                              float* correct, int V, int stride, float scale,     \
                                              const float* loss_scale, i64* errors) {             \
+    take_turn();                                                                                 \
     cross_entropy<true, WAY>(logits, targets, losses, correct, V, stride, scale, loss_scale,     \
                              errors);                                                            \
   }

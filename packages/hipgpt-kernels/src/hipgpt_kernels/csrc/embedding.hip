@@ -10,6 +10,7 @@ The position table's gradient, a plain sum over B, travels with the launches of 
 */
 
 #include "errors.h"
+#include "overlap.h"
 #include "parts.h"
 #include "scan.h"
 
@@ -340,6 +341,7 @@ DEVICE int tiles_of(const int* keys, int n, int tile, int id) {
 KERNEL(THREADS)
 void embedding_backward_seams(const int* keys, float* dtoken_table, const float* seams, int n,
                               int V, int E) {
+  take_turn();
   const int first = block_index() * TILE, last = first + TILE - 1;
   if (last + 1 >= n) return;
   const int id = keys[last];
@@ -369,6 +371,7 @@ void embedding_backward_seams(const int* keys, float* dtoken_table, const float*
                                    const T_VALUE* position_table, T_VALUE* out, i64 M, int T,     \
                                    int V, int E, int S, i64 position,                             \
                                    const i64* position_pointer, i64* errors) {                    \
+    take_turn();                                                                                  \
     embedding_forward(tokens, token_table, position_table, out, M, T, V, E, S, position,          \
                       position_pointer, errors);                                                  \
   }                                                                                               \
@@ -377,6 +380,7 @@ void embedding_backward_seams(const int* keys, float* dtoken_table, const float*
                                       int shift, int tiles, const T_VALUE* dout,                  \
                                       float* dposition_table, int B, int T, int E,                \
                                       int first_unit) {                                           \
+    take_turn();                                                                                  \
     if (take_along(dout, dposition_table, B, T, E, first_unit, tiles)) return;                    \
     sort_count(keys, digit_counts, n, V, shift);                                                  \
   }                                                                                               \
@@ -387,6 +391,7 @@ void embedding_backward_seams(const int* keys, float* dtoken_table, const float*
                                         i64* errors, const T_VALUE* dout,                         \
                                         float* dposition_table, int B, int T, int E,              \
                                         int first_unit) {                                         \
+    take_turn();                                                                                  \
     if (take_along(dout, dposition_table, B, T, E, first_unit, tiles)) return;                    \
     sort_scatter(keys, order, digit_counts, sorted_keys, sorted_order, n, V, shift, tiles,        \
                  errors);                                                                         \
@@ -395,6 +400,7 @@ void embedding_backward_seams(const int* keys, float* dtoken_table, const float*
   void embedding_backward_tokens_##T_VALUE(const T_VALUE* dout, const int* keys,                  \
                                            const int* order, float* dtoken_table, float* seams,   \
                                            int n, int V, int E) {                                 \
+    take_turn();                                                                                  \
     embedding_backward_tokens(dout, keys, order, dtoken_table, seams, n, V, E);                   \
   }
 INSTANTIATE(f32)

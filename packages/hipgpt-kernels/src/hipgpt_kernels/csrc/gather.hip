@@ -5,6 +5,7 @@ The odd thing: a start that does not fit is replaced by the nearest one that doe
 */
 
 #include "errors.h"
+#include "overlap.h"
 
 constexpr int THREADS = 256;
 
@@ -34,11 +35,13 @@ DEVICE void gather(const T_TOKEN* tokens,  // (N,)
 KERNEL(THREADS) void
 gather_batch_u16(const u16* tokens, const i64* starts, int* inputs, int* targets, i64 N, int T,
                  i64* errors) {
+  take_turn();
   gather(tokens, starts, inputs, targets, N, T, errors);
 }
 
 KERNEL(THREADS) void
 gather_batch_u32(const u32* tokens, const i64* starts, int* inputs, int* targets, i64 N, int T,
                  i64* errors) {
+  take_turn();
   gather(tokens, starts, inputs, targets, N, T, errors);
 }

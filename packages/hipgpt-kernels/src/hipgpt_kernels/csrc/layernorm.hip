@@ -9,6 +9,7 @@ the blocks hold at the end goes through memory and is added by a second kernel i
 Statistics, dweight and dbias are float32 whatever T is.
 */
 
+#include "overlap.h"
 #include "parts.h"
 
 constexpr int THREADS = 256;
@@ -153,6 +154,109 @@ struct PairSum {
 
 // With x̂ = (x − mean)·rstd and g = dout·weight:
 //   dx += rstd · (g − mean(g) − x̂ · mean(g·x̂));  dweight = Σ dout·x̂;  dbias = Σ dout.
+
+// Short rows: 32 lanes a row of E <= 256 columns, eight a lane, so that a row's sums need no barrier; the
+// next row is under way while this one is computed. Packs only: PACK<T> divides E, all arrays are
+// aligned. What the rows of a block sum up meets in LDS: few blocks, few rows of `partial`
+// (blocks, 2, E) to add up. A block takes rows 8 · block …, and so on by 8 · blocks. grid: blocks.
+constexpr int SHORT = 256, SHORT_THREADS = 256, SHORT_LANES = 32;
+constexpr int SHORT_ROWS = SHORT_THREADS / SHORT_LANES;
+
+template <typename T>
+DEVICE void backward_short(const T* dout, const T* x, const T* weight, const float* mean,
+                           const float* rstd, T* dx, float* partial, i64 M, int E, int blocks) {
+  constexpr int N = PACK<T>, PARTS = SHORT / SHORT_LANES / N;
+  SHARED float sums[SHORT_ROWS][2 * SHORT];
+  const int across = thread_index() % SHORT_LANES, down = thread_index() / SHORT_LANES;
+  const float inverse = 1.0f / static_cast<float>(E);
+  Words<T, N> w[PARTS];
+  Pack<float, N> sum_weight[PARTS], sum_bias[PARTS];
+#pragma unroll
+  for (int k = 0; k < PARTS; k++) {
+    const int column = (k * SHORT_LANES + across) * N;
+    w[k] = Words<T, N>{};
+    sum_weight[k] = sum_bias[k] = Pack<float, N>{};
+    if (column < E) w[k] = load_words<N>(weight + column);
+  }
+  struct Row {
+    Words<T, N> dout[PARTS], x[PARTS], dx[PARTS];
+    float mean, rstd;
+  };
+  const auto fetch = [&](i64 row) {  // past the row dout is 0, and with it all that is summed
+    Row part{};
+    if (row >= M) return part;
+    part.mean = mean[row], part.rstd = rstd[row];
+#pragma unroll
+    for (int k = 0; k < PARTS; k++) {
+      const int column = (k * SHORT_LANES + across) * N;
+      if (column >= E) continue;
+      const i64 at = row * E + column;
+      part.dout[k] = bit_cast<Words<T, N>>(load_once<N>(dout + at));
+      part.x[k] = bit_cast<Words<T, N>>(load_once<N>(x + at));
+      part.dx[k] = bit_cast<Words<T, N>>(load_once<N>(dx + at));
+    }
+    return part;
+  };
+  const i64 step = static_cast<i64>(blocks) * SHORT_ROWS;
+  i64 row = static_cast<i64>(block_index()) * SHORT_ROWS + down;
+  Row next = fetch(row);
+  for (; row < M; row += step) {
+    const Row now = next;
+    next = fetch(row + step);
+    Pair both{};
+#pragma unroll
+    for (int k = 0; k < PARTS; k++) {
+      const auto d = unpack<T>(now.dout[k]), value = unpack<T>(now.x[k]), w1 = unpack<T>(w[k]);
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+        const float normal = (value[i] - now.mean) * now.rstd;
+        const float g = d[i] * w1[i];
+        both.gradient += g;
+        both.product += g * normal;
+        sum_weight[k][i] += d[i] * normal;
+        sum_bias[k][i] += d[i];
+      }
+    }
+    both = wave_reduce<SHORT_LANES>(both, PairSum());
+    const float mean_gradient = both.gradient * inverse, mean_product = both.product * inverse;
+#pragma unroll
+    for (int k = 0; k < PARTS; k++) {
+      const int column = (k * SHORT_LANES + across) * N;
+      if (column >= E) continue;
+      const auto d = unpack<T>(now.dout[k]), value = unpack<T>(now.x[k]), w1 = unpack<T>(w[k]);
+      const auto before = unpack<T>(now.dx[k]);
+      Pack<T, N> result;
+#pragma unroll
+      for (int i = 0; i < N; i++) {
+        const float normal = (value[i] - now.mean) * now.rstd;
+        const float change = now.rstd * (d[i] * w1[i] - mean_gradient - normal * mean_product);
+        result[i] = from_float<T>(before[i] + change);
+      }
+      store(dx + row * E + column, result);
+    }
+  }
+#pragma unroll
+  for (int k = 0; k < PARTS; k++) {
+    const int column = (k * SHORT_LANES + across) * N;
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+      store(&sums[down][column + i], Pack<float, 4>{{sum_weight[k][i], sum_weight[k][i + 1],
+                                                     sum_weight[k][i + 2], sum_weight[k][i + 3]}});
+      store(&sums[down][SHORT + column + i],
+            Pack<float, 4>{{sum_bias[k][i], sum_bias[k][i + 1], sum_bias[k][i + 2],
+                            sum_bias[k][i + 3]}});
+    }
+  }
+  local_barrier();
+  for (int i = thread_index(); i < 2 * SHORT; i += SHORT_THREADS) {
+    const int which = i / SHORT, column = i % SHORT;
+    if (column >= E) continue;
+    float total = 0.0f;
+#pragma unroll
+    for (int r = 0; r < SHORT_ROWS; r++) total += sums[r][i];
+    partial[(static_cast<i64>(block_index()) * 2 + which) * E + column] = total;
+  }
+}
 
 constexpr int OWNED = 4;         // neighbouring columns of a thread: 16 bytes of f32, 8 of bf16
 constexpr int ROW_THREADS = 64;  // one wave where it has 64 lanes, and then no barrier; else two
@@ -382,6 +486,7 @@ KERNEL(THREADS)
 void layernorm_backward_combine(const float* partial, float* dweight, float* dbias, int E,
                                 int blocks) {
   SHARED float sums[RUNS][COLUMNS];
+  take_turn();
   const int at = thread_index() % COLUMNS, run = thread_index() / COLUMNS;
   const int column = block_index() * COLUMNS + at;
   const int per_run = ceil_div(blocks, RUNS);
@@ -407,6 +512,7 @@ void layernorm_backward_combine(const float* partial, float* dweight, float* dbi
   KERNEL_LIMIT(SIZE, 2, BLOCKS)                                                                  \
   void NAME##_##T(const T* dout, const T* x, const T* weight, const float* mean,                 \
                   const float* rstd, T* dx, float* partial, i64 M, int E, int blocks) {          \
+    take_turn();                                                                                 \
     CALL(dout, x, weight, mean, rstd, dx, partial, M, E, blocks);                                \
   }
 
@@ -415,6 +521,7 @@ void layernorm_backward_combine(const float* partial, float* dweight, float* dbi
   void layernorm_forward_##HELD##_##T(const T* x, const T* weight, const T* bias, T* out,        \
                                       float* mean, float* rstd, i64 M, int E, float epsilon,     \
                                       int blocks) {                                              \
+    take_turn();                                                                                 \
     forward_wave<HELD>(x, weight, bias, out, mean, rstd, M, E, epsilon, blocks);                 \
   }
 
@@ -426,9 +533,10 @@ void layernorm_backward_combine(const float* partial, float* dweight, float* dbi
   KERNEL(THREADS)                                                                                \
   void layernorm_forward_block_##T(const T* x, const T* weight, const T* bias, T* out,           \
                                    float* mean, float* rstd, int E, float epsilon) {             \
+    take_turn();                                                                                 \
     forward_block(x, weight, bias, out, mean, rstd, E, epsilon);                                 \
   }                                                                                              \
-  BACKWARD(ROW_THREADS, 8, layernorm_backward_256, T, backward_row<4>)                              \
+  BACKWARD(SHORT_THREADS, 2, layernorm_backward_256, T, backward_short)                            \
   BACKWARD(ROW_THREADS, 8, layernorm_backward_768, T, backward_row<12>)                             \
   BACKWARD(ROW_THREADS, 8, layernorm_backward_1024, T, backward_row<16>)                            \
   BACKWARD(ROW_THREADS, 4, layernorm_backward_1792, T, backward_row<28>)                            \

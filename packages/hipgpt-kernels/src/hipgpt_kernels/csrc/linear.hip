@@ -12,11 +12,12 @@ operands lie. A grid is one-dimensional and holds one block a tile; which tile a
 dweight, dbias and workspaces are float32, and so are all sums.
 
 The gradient of a weight has few tiles and a long K (all rows of a batch), so its K is cut in
-`splits`: each writes its own part of a workspace and `linear_sum` adds them in order. No atomics:
-the same input gives the same bits.
+`splits`: each writes its own part of a workspace and `linear_sum` adds them in order, and in the same
+launch the parts of the bias's gradient. No atomics: the same input gives the same bits.
 */
 
 #include "linear_activation.h"
+#include "overlap.h"
 #include "parts.h"
 #include "product.h"
 
@@ -209,19 +210,19 @@ DEVICE void weight(const T* dout, const T* x, float* dweight, float* workspace, 
              stop, use);
 }
 
-// Column sums of `rows` rows of dout (M, N) into row block_index_y() of workspace (splits, N). A
-// thread takes PACK<T> columns; the THREADS / 32 groups of 32 threads take every eighth row, and their
-// sums meet in LDS.
+// Column sums of `rows` rows of dout (M, N) from row piece · rows on, for block `block` of the columns:
+// out (N,) is written, or added to with ADD. A thread takes PACK<T> columns; the THREADS / 32 groups of
+// 32 threads take every eighth row, and their sums meet in LDS.
 constexpr int SUM_THREADS = 256;
 
 template <bool ADD, typename T>
-DEVICE void bias(const T* dout, float* workspace, int M, int N, int rows) {
+DEVICE void bias(const T* dout, float* out, int M, int N, int rows, int block, int piece) {
   constexpr int W = PACK<T>, ACROSS = 32, DOWN = SUM_THREADS / ACROSS, BATCH = 8;
   SHARED float sums[DOWN][ACROSS * W];
   const int across = thread_index() % ACROSS, down = thread_index() / ACROSS;
-  const int column = (block_index() * ACROSS + across) * W;
+  const int column = (block * ACROSS + across) * W;
   const bool vector = movable<W>(dout, N);
-  const int start = block_index_y() * rows, stop = minimum(M, start + rows);
+  const int start = piece * rows, stop = minimum(M, start + rows);
   Pack<float, W> sum = {};
   const T* from = dout + column;
   const auto add = [&](const Pack<T, W>& values) {
@@ -247,20 +248,17 @@ DEVICE void bias(const T* dout, float* workspace, int M, int N, int rows) {
   for (int e = 0; e < W; e++) sums[down][across * W + e] = sum[e];
   barrier();
   for (int i = thread_index(); i < ACROSS * W; i += SUM_THREADS) {
-    const int to = block_index() * ACROSS * W + i;
+    const int to = block * ACROSS * W + i;
     float total = sums[0][i];
 #pragma unroll
     for (int d = 1; d < DOWN; d++) total += sums[d][i];
-    if (to < N) {
-      float* p = workspace + static_cast<i64>(block_index_y()) * N + to;
-      *p = ADD ? *p + total : total;
-    }
+    if (to < N) out[to] = ADD ? out[to] + total : total;
   }
 }
 
 // out[i] += workspace[0][i] + workspace[1][i] + …, in that order. Four floats a thread.
-KERNEL(SUM_THREADS) void linear_sum(const float* workspace, float* out, i64 n, int splits) {
-  const i64 first = (static_cast<i64>(block_index()) * SUM_THREADS + thread_index()) * 4;
+DEVICE void add_splits(const float* workspace, float* out, i64 n, int splits, int block) {
+  const i64 first = (static_cast<i64>(block) * SUM_THREADS + thread_index()) * 4;
   if (first >= n) return;
   const bool vector = n % 4 == 0 && aligned(workspace) && aligned(out);
   const float* from = workspace + first;
@@ -282,24 +280,41 @@ KERNEL(SUM_THREADS) void linear_sum(const float* workspace, float* out, i64 n, i
   store_part(out + first, total, n - first, vector);
 }
 
+// What the parts of both gradients come to. The first `blocks` blocks: dweight (n,) += the sum of
+// workspace (splits, n). The others: dbias (N,) += that of partial (pieces, N), what linear_bias has
+// written. grid: blocks + ceil(N / 128).
+KERNEL(SUM_THREADS)
+void linear_sum(const float* workspace, float* dweight, const float* partial, float* dbias, i64 n,
+                int splits, int blocks, int pieces, int N) {
+  take_turn();
+  const int block = block_index();
+  if (block < blocks) return add_splits(workspace, dweight, n, splits, block);
+  bias<true>(partial, dbias, pieces, N, pieces, block - blocks, 0);
+}
+
 // --- variants ----------------------------------------------------------------------------------
 
+// The products do not let the next kernel's blocks in early: waiting, those would take the LDS that
+// blocks of a product on the other stream could have.
 #define VARIANT(T, Tile, suffix)                                                                  \
   KERNEL(Tile::THREADS)                                                                           \
   void linear_forward_##suffix(const T* x, const T* weight, const T* bias, const T* residual,     \
                                T* preactivation, T* out, float* partial, int M, int N, int K,     \
                                int activation) {                                                  \
+    await_previous();                                                                             \
     forward<T, Tile>(x, weight, bias, residual, preactivation, out, partial, M, N, K,             \
                      activation);                                                                 \
   }                                                                                               \
   KERNEL(Tile::THREADS)                                                                           \
   void linear_input_##suffix(const T* dout, const T* weight, const T* preactivation, T* out,      \
                              float* partial, int M, int N, int K, int activation) {               \
+    await_previous();                                                                             \
     input<T, Tile>(dout, weight, preactivation, out, partial, M, N, K, activation);               \
   }                                                                                               \
   KERNEL(Tile::THREADS)                                                                           \
   void linear_weight_##suffix(const T* dout, const T* x, float* dweight, float* workspace, int M, \
                               int N, int K, int splits, int rows) {                               \
+    await_previous();                                                                             \
     weight<T, Tile>(dout, x, dweight, workspace, M, N, K, splits, rows);                          \
   }
 
@@ -313,15 +328,12 @@ VARIANT(f16, HalfSmall, small_f16)
 #define BIAS_VARIANT(T, suffix)                                                                \
   KERNEL(SUM_THREADS)                                                                          \
   void linear_bias_##suffix(const T* dout, float* workspace, int M, int N, int rows) {         \
-    bias<false>(dout, workspace, M, N, rows);                                                  \
+    take_turn();                                                                               \
+    const int piece = block_index_y();                                                         \
+    float* out = workspace + static_cast<i64>(piece) * N;                                      \
+    bias<false>(dout, out, M, N, rows, block_index(), piece);                                  \
   }
 
 BIAS_VARIANT(float, f32)
 BIAS_VARIANT(bf16, bf16)
 BIAS_VARIANT(f16, f16)
-
-// dbias (N) += the column sums of partial (M, N), what linear_bias has written. grid: (…, 1)
-KERNEL(SUM_THREADS)
-void linear_bias_add(const float* partial, float* dbias, int M, int N, int rows) {
-  bias<true>(partial, dbias, M, N, rows);
-}

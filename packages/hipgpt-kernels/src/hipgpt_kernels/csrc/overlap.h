@@ -35,6 +35,13 @@ DEVICE void let_next_start() {
 #endif
 }
 
+// How an overlapped kernel begins that needs its predecessor's results for all it does: what is hidden then
+// is its launch, which takes as long as a small kernel.
+DEVICE void take_turn() {
+  let_next_start();
+  await_previous();
+}
+
 // A number that an earlier kernel may just be writing: good as a hint, and no cache keeps it.
 DEVICE int peek(const int* source) {
 #if HIPGPT_OVERLAP

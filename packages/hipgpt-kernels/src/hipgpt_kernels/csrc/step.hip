@@ -7,7 +7,7 @@ captured as a graph reads its learning rate, its batch and its loss scale from d
 nobody waits for the device to decide whether an update is skipped.
 */
 
-#include "device.h"
+#include "overlap.h"
 
 constexpr int THREADS = 256;
 constexpr int MEAN_THREADS = 1024;
@@ -18,6 +18,7 @@ void take_row(const i64* table,  // (rows, W)
               i64* cursor,       // ()
               i64* out,          // (W,)
               i64 rows, int W) {
+  take_turn();
   const i64 row = minimum(maximum(*cursor, i64{0}), rows - 1);
   local_barrier();  // every thread has read it
   if (thread_index() == 0) *cursor = minimum(row + 1, rows);
@@ -40,6 +41,7 @@ void step_control(float* control,     // (8,), updated
                   const float* norm,  // (), of the scaled gradients
                   double* factor,     // (), written
                   double max_norm, double outlier, i64 growth) {
+  take_turn();
   if (thread_index() != 0) return;
   double scale = control[LOSS_SCALE];
   double good = control[GOOD_STEPS];

@@ -52,8 +52,8 @@ def gradient_norm(backend: HipBackend, gradients: DeviceArray) -> DeviceArray:
     norm = backend.empty((), np.float32)
     blocks = blocks_for(backend, n)
     partials = backend.empty((blocks,), np.float64)
-    PARTIALS.launch(backend, "", blocks, THREADS, gradients, partials, n, blocks)
-    COMBINE.launch(backend, "", 1, THREADS, partials, norm, blocks)
+    PARTIALS.launch(backend, "", blocks, THREADS, gradients, partials, n, blocks, overlapped=True)
+    COMBINE.launch(backend, "", 1, THREADS, partials, norm, blocks, overlapped=True)
     return norm
 
 
@@ -110,4 +110,6 @@ def adamw_step(
     numbers = beta1, beta2, epsilon, weight_decay, max_norm
     changing = norm, factor, rate, rate_pointer, count, step_pointer
     sizes = n, decaying, blocks, zero_gradients
-    STEP.launch(backend, suffix, blocks, THREADS, *arrays, *sizes, *numbers, *changing)
+    STEP.launch(
+        backend, suffix, blocks, THREADS, *arrays, *sizes, *numbers, *changing, overlapped=True
+    )

@@ -202,6 +202,7 @@ def run_forward(
         *(*batch_steps(q), k_steps[0], v_steps[0], *batch_steps(out)),
         *(*inner_steps(q), *k_steps[1:], *v_steps[1:], *inner_steps(out)),
         *(T, H, D, number, 1.0 / math.sqrt(D), is_wide(D, q, keys, values, out)),
+        overlapped=True,
     )
 
 
@@ -243,6 +244,7 @@ def attention_backward(
         tile.queries.waves * wave,
         *(dout, q, k, v, out, lse, delta, dq),
         *(*batch_steps(*strided), *inner_steps(*strided), *tail),
+        overlapped=True,
     )
     strided = dout, q, k, v, dk, dv
     BACKWARD_KEYS.launch(
@@ -252,6 +254,7 @@ def attention_backward(
         tile.keys.waves * wave,
         *(dout, q, k, v, lse, delta, dk, dv),
         *(*batch_steps(*strided), *inner_steps(*strided), *tail),
+        overlapped=True,
     )
 
 

@@ -90,6 +90,7 @@ def fill(backend: HipBackend, array: DeviceArray, value: float) -> None:
         blocks,
         THREADS,
         *(array, array.size, number, blocks, vector),
+        overlapped=True,
     )
 
 

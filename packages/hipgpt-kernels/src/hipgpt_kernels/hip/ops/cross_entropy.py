@@ -63,7 +63,7 @@ def cross_entropy_forward(
     errors = error_record(backend)
     arrays = logits, targets, losses, correct
     kernel, threads = choose(FORWARD, logits, V)
-    kernel.launch(backend, suffix, M, threads, *arrays, V, logits.shape[1], errors)
+    kernel.launch(backend, suffix, M, threads, *arrays, V, logits.shape[1], errors, overlapped=True)
     return losses
 
 
@@ -92,5 +92,7 @@ def cross_entropy_forward_backward(
     arrays = logits, targets, losses, correct
     kernel, threads = choose(FORWARD_BACKWARD, logits, V)
     sizes = V, logits.shape[1]
-    kernel.launch(backend, suffix, M, threads, *arrays, *sizes, scale, pointer, errors)
+    kernel.launch(
+        backend, suffix, M, threads, *arrays, *sizes, scale, pointer, errors, overlapped=True
+    )
     return losses

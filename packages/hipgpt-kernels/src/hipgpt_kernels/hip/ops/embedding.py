@@ -79,6 +79,7 @@ def embedding_forward(
         number,
         pointer,
         error_record(backend),
+        overlapped=True,
     )
     return out
 
@@ -113,12 +114,32 @@ def sort_tokens(
         sorted_keys, sorted_order = (backend.empty((n,), np.int32) for _ in range(2))
         pass_sizes = n, V, shift, tiles
         grid = tiles + blocks
-        COUNT.launch(backend, suffix, grid, SORT_THREADS, keys, counts, *pass_sizes, *work, first)
+        COUNT.launch(
+            backend,
+            suffix,
+            grid,
+            SORT_THREADS,
+            keys,
+            counts,
+            *pass_sizes,
+            *work,
+            first,
+            overlapped=True,
+        )
         first += blocks * units_per_block
         arrays = keys, order, counts, sorted_keys, sorted_order
         errors = error_record(backend)
         SCATTER.launch(
-            backend, suffix, grid, SORT_THREADS, *arrays, *pass_sizes, errors, *work, first
+            backend,
+            suffix,
+            grid,
+            SORT_THREADS,
+            *arrays,
+            *pass_sizes,
+            errors,
+            *work,
+            first,
+            overlapped=True,
         )
         first += blocks * units_per_block
         keys, order = sorted_keys, sorted_order
@@ -154,5 +175,19 @@ def embedding_backward(
     tiles = -(-n // SUM_TILE)
     seams = backend.empty((tiles, 2, E), np.float32)
     arrays = keys, order, dtoken_table, seams
-    TOKENS.launch(backend, suffix, (tiles, columns), SUM_THREADS, dout, *arrays, n, V, E)
-    SEAMS.launch(backend, "", (tiles, columns), SUM_THREADS, keys, dtoken_table, seams, n, V, E)
+    TOKENS.launch(
+        backend, suffix, (tiles, columns), SUM_THREADS, dout, *arrays, n, V, E, overlapped=True
+    )
+    SEAMS.launch(
+        backend,
+        "",
+        (tiles, columns),
+        SUM_THREADS,
+        keys,
+        dtoken_table,
+        seams,
+        n,
+        V,
+        E,
+        overlapped=True,
+    )

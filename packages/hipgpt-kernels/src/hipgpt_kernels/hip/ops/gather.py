@@ -35,4 +35,17 @@ def gather_batch(
     suffix = "u16" if tokens.dtype == np.uint16 else "u32"
     grid = B * -(-T // THREADS)
     errors = error_record(backend)
-    GATHER.launch(backend, suffix, grid, THREADS, tokens, starts, inputs, targets, N, T, errors)
+    GATHER.launch(
+        backend,
+        suffix,
+        grid,
+        THREADS,
+        tokens,
+        starts,
+        inputs,
+        targets,
+        N,
+        T,
+        errors,
+        overlapped=True,
+    )

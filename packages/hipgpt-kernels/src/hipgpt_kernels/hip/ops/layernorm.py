@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from hipgpt_kernels.hip.backend import HipBackend
 
 THREADS = 256
-WAVE_BLOCKS_PER_UNIT = 3
-"""Blocks of FORWARD_WAVE for each compute unit: what the registers let run at once."""
+WAVE_BLOCKS_PER_UNIT = {8: 5, 16: 3, 24: 3, 32: 3}
+"""Blocks of FORWARD_WAVE for each compute unit, by HELD: what the registers let run at once."""
 BLOCKS_PER_UNIT = 6
 """Blocks of the backward for each compute unit: what the registers let run at once. More would only
 make more partial sums."""
@@ -32,11 +32,16 @@ bytes at a time, take a block each."""
 PACK_BYTES = 16
 FORWARD_BLOCK = Kernel("layernorm", "layernorm_forward_block", *[POINTER] * 6, INT, FLOAT)
 BACKWARD_ARGUMENTS = *[POINTER] * 7, LONG, INT, INT
+BACKWARD_SHORT = Kernel("layernorm", "layernorm_backward_256", *BACKWARD_ARGUMENTS)
+"""For rows of up to 256: 32 threads a row, eight columns each."""
+SHORT_LONGEST, SHORT_THREADS, SHORT_ROWS = 256, 256, 8
+SHORT_BLOCKS_PER_UNIT = 2
+"""Blocks of BACKWARD_SHORT for each compute unit: what the registers let run at once."""
 BACKWARD_ROW = {
     longest: Kernel("layernorm", f"layernorm_backward_{longest}", *BACKWARD_ARGUMENTS)
-    for longest in (256, 768, 1024, 1792)
+    for longest in (768, 1024, 1792)
 }
-"""By the longest row: 64 threads with 4, 12, 16 or 28 columns each, all in registers."""
+"""By the longest row: 64 threads with 12, 16 or 28 columns each, all in registers."""
 BACKWARD_BLOCK = Kernel("layernorm", "layernorm_backward_block", *BACKWARD_ARGUMENTS)
 LONGEST_BLOCK = 2048
 """Columns that a block keeps in registers."""
@@ -77,11 +82,13 @@ def layernorm_forward(
     device = backend.device
     fitting = [held for held in FORWARD_WAVE if held * device.wave >= E]
     if fitting and moves_in_packs(E, PACK_BYTES // x.itemsize, x, weight, bias, out):
-        blocks = min(-(-M // (THREADS // device.wave)), WAVE_BLOCKS_PER_UNIT * device.compute_units)
+        held = fitting[0]
+        most = WAVE_BLOCKS_PER_UNIT[held] * device.compute_units
+        blocks = min(-(-M // (THREADS // device.wave)), most)
         values = *arrays, M, E, epsilon, blocks
-        FORWARD_WAVE[fitting[0]].launch(backend, suffix, blocks, THREADS, *values)
+        FORWARD_WAVE[held].launch(backend, suffix, blocks, THREADS, *values, overlapped=True)
     else:
-        FORWARD_BLOCK.launch(backend, suffix, M, THREADS, *arrays, E, epsilon)
+        FORWARD_BLOCK.launch(backend, suffix, M, THREADS, *arrays, E, epsilon, overlapped=True)
     return out
 
 
@@ -111,17 +118,22 @@ def layernorm_backward(
     if M == 0 or E == 0:
         return
     fitting = [longest for longest in BACKWARD_ROW if longest >= E]
-    if fitting and moves_in_packs(E, ROW_COLUMNS, dout, x, weight, dx):
+    arrays = dout, x, weight, dx
+    rows = 1  # of a block at a time
+    if E <= SHORT_LONGEST and moves_in_packs(E, PACK_BYTES // x.itemsize, *arrays):
+        kernel, threads, per_unit = BACKWARD_SHORT, SHORT_THREADS, SHORT_BLOCKS_PER_UNIT
+        rows = SHORT_ROWS
+    elif fitting and moves_in_packs(E, ROW_COLUMNS, *arrays):
         kernel, threads, per_unit = BACKWARD_ROW[fitting[0]], ROW_THREADS, ROW_BLOCKS_PER_UNIT
     else:
         kernel = BACKWARD_BLOCK if E <= LONGEST_BLOCK else BACKWARD_LONG
         threads, per_unit = THREADS, BLOCKS_PER_UNIT
-    blocks = min(M, per_unit * backend.device.compute_units)
+    blocks = min(-(-M // rows), per_unit * backend.device.compute_units)
     partial = backend.empty((blocks, 2, E), np.float32)
-    arrays = dout, x, weight, mean, rstd, dx, partial
-    kernel.launch(backend, suffix, blocks, threads, *arrays, M, E, blocks)
+    values = dout, x, weight, mean, rstd, dx, partial, M, E, blocks
+    kernel.launch(backend, suffix, blocks, threads, *values, overlapped=True)
     grid = -(-2 * E // COLUMNS)
-    COMBINE.launch(backend, "", grid, THREADS, partial, dweight, dbias, E, blocks)
+    COMBINE.launch(backend, "", grid, THREADS, partial, dweight, dbias, E, blocks, overlapped=True)
 
 
 def moves_in_packs(E: int, columns: int, *arrays: DeviceArray) -> bool:

@@ -29,8 +29,7 @@ FORWARD = Kernel("linear", "linear_forward", *[POINTER] * 7, *[INT] * 4)
 INPUT = Kernel("linear", "linear_input", *[POINTER] * 5, *[INT] * 4)
 WEIGHT = Kernel("linear", "linear_weight", *[POINTER] * 4, *[INT] * 5)
 BIAS = Kernel("linear", "linear_bias", *[POINTER] * 2, *[INT] * 3)
-BIAS_ADD = Kernel("linear", "linear_bias_add", *[POINTER] * 2, *[INT] * 3)
-SUM = Kernel("linear", "linear_sum", *[POINTER] * 2, LONG, INT)
+SUM = Kernel("linear", "linear_sum", *[POINTER] * 4, LONG, *[INT] * 4)
 VECTOR = Kernel("gemv", "gemv", *[POINTER] * 6, *[INT] * 4)
 
 DEEPEST = 1024
@@ -79,7 +78,9 @@ def launch_tiles(
     itemsize = 4 if suffix == "f32" else 2
     shared = tile.shared(itemsize, device.wave) if device.nvidia else 0
     threads = tile.threads(device.wave)
-    kernel.launch(backend, f"{size}_{suffix}", grid, threads, *values, shared=shared)
+    kernel.launch(
+        backend, f"{size}_{suffix}", grid, threads, *values, shared=shared, overlapped=True
+    )
 
 
 def linear_forward(
@@ -180,15 +181,25 @@ def linear_backward_weight(
     workspace = backend.empty((splits, N, K), np.float32) if splits > 1 else None
     values = dout, x, dweight, workspace, M, N, K, splits, rows
     launch_tiles(backend, WEIGHT, suffix, size, tile, tile.tiles_in(N, K) * splits, *values)
-    if workspace is not None:
-        grid = -(-dweight.size // (4 * SUM_THREADS))
-        SUM.launch(backend, "", grid, SUM_THREADS, workspace, dweight, dweight.size, splits)
+    blocks = 0 if workspace is None else -(-dweight.size // (4 * SUM_THREADS))
+    partial, pieces, across = None, 0, 0
     if dbias is not None:
-        across = -(-N // (SUM_ACROSS * 16 // dout.itemsize))
-        pieces = max(1, min(-(-M // 64), BIAS_BLOCKS * device.compute_units // across, 128))
-        rows = -(-M // pieces)
-        pieces = -(-M // rows)
-        partial = backend.empty((pieces, N), np.float32)
-        BIAS.launch(backend, suffix, (across, pieces), SUM_THREADS, dout, partial, M, N, rows)
-        grid = -(-N // (SUM_ACROSS * 4))
-        BIAS_ADD.launch(backend, "", grid, SUM_THREADS, partial, dbias, pieces, N, pieces)
+        partial, pieces = bias_parts(backend, suffix, dout, M, N)
+        across = -(-N // (SUM_ACROSS * 4))
+    arrays = workspace, dweight, partial, dbias
+    sizes = dweight.size, splits, blocks, pieces, N
+    SUM.launch(backend, "", blocks + across, SUM_THREADS, *arrays, *sizes, overlapped=True)
+
+
+def bias_parts(
+    backend: HipBackend, suffix: str, dout: DeviceArray, M: int, N: int
+) -> tuple[DeviceArray, int]:
+    """The column sums of pieces of dout (M, N): (pieces, N) float32, and how many."""
+    across = -(-N // (SUM_ACROSS * 16 // dout.itemsize))
+    pieces = max(1, min(-(-M // 64), BIAS_BLOCKS * backend.device.compute_units // across, 128))
+    rows = -(-M // pieces)
+    pieces = -(-M // rows)
+    partial = backend.empty((pieces, N), np.float32)
+    values = dout, partial, M, N, rows
+    BIAS.launch(backend, suffix, (across, pieces), SUM_THREADS, *values, overlapped=True)
+    return partial, pieces

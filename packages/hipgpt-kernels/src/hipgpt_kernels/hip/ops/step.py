@@ -29,7 +29,7 @@ def take_row(
 ) -> None:
     """See `Backend.take_row`. A cursor past the table takes the last row."""
     rows, W = checks.take_row(plain(table), plain(cursor), plain(out))
-    TAKE_ROW.launch(backend, "", 1, THREADS, table, cursor, out, rows, W)
+    TAKE_ROW.launch(backend, "", 1, THREADS, table, cursor, out, rows, W, overlapped=True)
 
 
 def step_control(
@@ -45,7 +45,9 @@ def step_control(
     """See `Backend.step_control`."""
     checks.step_control(plain(control), plain(norm), plain(factor), max_norm, outlier, growth)
     arrays = control, norm, factor
-    CONTROL.launch(backend, "", 1, CONTROL_THREADS, *arrays, max_norm, outlier, growth)
+    CONTROL.launch(
+        backend, "", 1, CONTROL_THREADS, *arrays, max_norm, outlier, growth, overlapped=True
+    )
 
 
 def row_means(
