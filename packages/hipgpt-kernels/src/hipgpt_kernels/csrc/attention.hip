@@ -579,6 +579,8 @@ constexpr METHOD int keys_bytes() {
     return two_buffers<Q, typename U::Element, T>(bytes + statistics) ? 2 * (bytes + statistics) : bytes + statistics;
 }
 
+// They do not let the next kernel in early: its blocks, waiting, would take room that blocks of a product on the
+// other stream could have.
 #define INSTANCES(T, NAME, D)                                                                             \
     KERNEL_LIMIT((Plan<T, D, FORWARD>::THREADS), 1, (Plan<T, D, FORWARD>::BLOCKS))                                                               \
     void attention_forward_##NAME##_##D(                                                                  \
@@ -586,7 +588,7 @@ constexpr METHOD int keys_bytes() {
         i64 k_b, i64 v_b, i64 out_b, int q_t, int q_h, int k_t, int k_h, int v_t, int v_h, int out_t,     \
         int out_h, int rows, int H, int columns, int position, float scale, int wide) {                   \
         SHARED __attribute__((aligned(1024))) unsigned char lds[forward_bytes<T, D>()];                   \
-        take_turn();                                                                                      \
+        await_previous();                                                                                 \
         forward<T, D>(lds, q, k, v, out, lse, q_b, q_t, q_h, k_b, k_t, k_h, v_b, v_t, v_h, out_b, out_t,  \
                       out_h, rows, H, columns, position_pointer ? *position_pointer : position, scale,    \
                       wide);                                                                              \
@@ -598,7 +600,7 @@ constexpr METHOD int keys_bytes() {
         int q_t, int q_h, int k_t, int k_h, int v_t, int v_h, int out_t, int out_h, int dq_t, int dq_h,   \
         int rows, int H, int columns, float scale, int wide) {                                            \
         SHARED __attribute__((aligned(1024))) unsigned char lds[queries_bytes<T, D>()];                   \
-        take_turn();                                                                                      \
+        await_previous();                                                                                 \
         backward_queries<T, D>(lds, dout, q, k, v, out, lse, delta, dq, dout_b, dout_t, dout_h, q_b, q_t, \
                                q_h, k_b, k_t, k_h, v_b, v_t, v_h, out_b, out_t, out_h, dq_b, dq_t, dq_h,  \
                                rows, H, columns, scale, wide);                                            \
@@ -610,7 +612,7 @@ constexpr METHOD int keys_bytes() {
         int q_t, int q_h, int k_t, int k_h, int v_t, int v_h, int dk_t, int dk_h, int dv_t, int dv_h,     \
         int rows, int H, int columns, float scale, int wide) {                                            \
         SHARED __attribute__((aligned(1024))) unsigned char lds[keys_bytes<T, D>()];                      \
-        take_turn();                                                                                      \
+        await_previous();                                                                                 \
         backward_keys<T, D>(lds, dout, q, k, v, lse, delta, dk, dv, dout_b, dout_t, dout_h, q_b, q_t,     \
                             q_h, k_b, k_t, k_h, v_b, v_t, v_h, dk_b, dk_t, dk_h, dv_b, dv_t, dv_h, rows,  \
                             H, columns, scale, wide);                                                     \

@@ -36,7 +36,8 @@ DEVICE void let_next_start() {
 }
 
 // How an overlapped kernel begins that needs its predecessor's results for all it does: what is hidden then
-// is its launch, which takes as long as a small kernel.
+// is its launch, which takes as long as a small kernel. (Large ones await only: blocks let in early hold
+// their registers and LDS while they wait, which another stream could use.)
 DEVICE void take_turn() {
   let_next_start();
   await_previous();

@@ -31,10 +31,13 @@ FORWARD_WAVE = {
 bytes at a time, take a block each."""
 PACK_BYTES = 16
 FORWARD_BLOCK = Kernel("layernorm", "layernorm_forward_block", *[POINTER] * 6, INT, FLOAT)
+SHORT = 256
+"""Longest row whose kernels are launched `overlapped`: there a launch counts beside the work.
+Longer ones reached less bandwidth that way."""
 BACKWARD_ARGUMENTS = *[POINTER] * 7, LONG, INT, INT
 BACKWARD_SHORT = Kernel("layernorm", "layernorm_backward_256", *BACKWARD_ARGUMENTS)
 """For rows of up to 256: 32 threads a row, eight columns each."""
-SHORT_LONGEST, SHORT_THREADS, SHORT_ROWS = 256, 256, 8
+SHORT_THREADS, SHORT_ROWS = 256, 8
 SHORT_BLOCKS_PER_UNIT = 2
 """Blocks of BACKWARD_SHORT for each compute unit: what the registers let run at once."""
 BACKWARD_ROW = {
@@ -86,9 +89,10 @@ def layernorm_forward(
         most = WAVE_BLOCKS_PER_UNIT[held] * device.compute_units
         blocks = min(-(-M // (THREADS // device.wave)), most)
         values = *arrays, M, E, epsilon, blocks
-        FORWARD_WAVE[held].launch(backend, suffix, blocks, THREADS, *values, overlapped=True)
+        kernel = FORWARD_WAVE[held]
+        kernel.launch(backend, suffix, blocks, THREADS, *values, overlapped=E <= SHORT)
     else:
-        FORWARD_BLOCK.launch(backend, suffix, M, THREADS, *arrays, E, epsilon, overlapped=True)
+        FORWARD_BLOCK.launch(backend, suffix, M, THREADS, *arrays, E, epsilon)
     return out
 
 
@@ -120,7 +124,7 @@ def layernorm_backward(
     fitting = [longest for longest in BACKWARD_ROW if longest >= E]
     arrays = dout, x, weight, dx
     rows = 1  # of a block at a time
-    if E <= SHORT_LONGEST and moves_in_packs(E, PACK_BYTES // x.itemsize, *arrays):
+    if E <= SHORT and moves_in_packs(E, PACK_BYTES // x.itemsize, *arrays):
         kernel, threads, per_unit = BACKWARD_SHORT, SHORT_THREADS, SHORT_BLOCKS_PER_UNIT
         rows = SHORT_ROWS
     elif fitting and moves_in_packs(E, ROW_COLUMNS, *arrays):
@@ -131,9 +135,11 @@ def layernorm_backward(
     blocks = min(-(-M // rows), per_unit * backend.device.compute_units)
     partial = backend.empty((blocks, 2, E), np.float32)
     values = dout, x, weight, mean, rstd, dx, partial, M, E, blocks
-    kernel.launch(backend, suffix, blocks, threads, *values, overlapped=True)
+    early = E <= SHORT
+    kernel.launch(backend, suffix, blocks, threads, *values, overlapped=early)
     grid = -(-2 * E // COLUMNS)
-    COMBINE.launch(backend, "", grid, THREADS, partial, dweight, dbias, E, blocks, overlapped=True)
+    sums = partial, dweight, dbias, E, blocks
+    COMBINE.launch(backend, "", grid, THREADS, *sums, overlapped=early)
 
 
 def moves_in_packs(E: int, columns: int, *arrays: DeviceArray) -> bool:
