@@ -26,6 +26,22 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 MODES = ("auto", "always", "never")
 
 
+def platform_tag() -> str:
+    """This platform as a wheel names it: on Linux with the C library that the code was linked with.
+
+    Indexes refuse a plain linux_x86_64: it does not say where the code can run (PEP 600).
+    """
+    platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+    try:
+        library = os.confstr("CS_GNU_LIBC_VERSION")
+    except (AttributeError, ValueError, OSError):  # another system, or another C library
+        library = None
+    if platform.startswith("linux_") and library:  # "glibc 2.35"
+        version = library.split()[-1].replace(".", "_")
+        return f"manylinux_{version}_{platform.removeprefix('linux_')}"
+    return platform
+
+
 class NativeBuildHook(BuildHookInterface[Any]):
     """Put what was compiled beside its sources and tag the wheel for this platform."""
 
@@ -39,8 +55,7 @@ class NativeBuildHook(BuildHookInterface[Any]):
         build_data["artifacts"].extend(f"/src/hipgpt_kernels/{one}" for one in artifacts)
         # Any Python will do (ctypes loads them), but no other platform.
         build_data["pure_python"] = False
-        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["tag"] = f"py3-none-{platform}"
+        build_data["tag"] = f"py3-none-{platform_tag()}"
 
     def build_cpu(self) -> list[str]:
         """Compile native/; return what the wheel takes in, below the package."""

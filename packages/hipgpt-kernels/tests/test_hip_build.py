@@ -126,13 +126,19 @@ def test_the_bridge_compiles(tmp_path):
 
 
 @pytest.fixture
-def hook(monkeypatch):
-    """The build hook, with hip.build replaced by one that notes how it was called."""
+def hook_module():
+    """hatch_build.py, imported anew."""
     pytest.importorskip("hatchling", reason="hatchling is only there while a wheel is built")
     path = Path(__file__).parents[1] / "hatch_build.py"
     spec = importlib.util.spec_from_file_location("hatch_build", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def hook(hook_module, monkeypatch):
+    """The build hook, with hip.build replaced by one that notes how it was called."""
     calls = []
 
     def fake_build(chosen, *, partial):
@@ -149,14 +155,38 @@ def hook(monkeypatch):
     made = types.SimpleNamespace(
         app=app,
         load_build_module=lambda _: fake,
-        mode=lambda name: module.NativeBuildHook.mode(made, name),
+        mode=lambda name: hook_module.NativeBuildHook.mode(made, name),
         calls=calls,
         warnings=warnings,
     )
-    made.run = lambda *, editable: module.NativeBuildHook.build_kernels(made, editable=editable)
+    made.run = lambda *, editable: hook_module.NativeBuildHook.build_kernels(
+        made, editable=editable
+    )
     monkeypatch.delenv("HIPGPT_OFFLOAD_ARCHS", raising=False)
     monkeypatch.delenv("HIPGPT_BUILD_KERNELS", raising=False)
     return made
+
+
+@pytest.mark.parametrize(
+    ("platform", "library", "tag"),
+    [
+        ("linux-x86_64", "glibc 2.35", "manylinux_2_35_x86_64"),
+        ("linux-aarch64", "glibc 2.35", "manylinux_2_35_aarch64"),
+        ("linux-x86_64", None, "linux_x86_64"),
+        ("macosx-14.0-arm64", None, "macosx_14_0_arm64"),
+    ],
+)
+def test_a_wheel_names_the_c_library_that_it_needs(
+    hook_module, monkeypatch, platform, library, tag
+):
+    def confstr(name):
+        if library is None:
+            raise ValueError(name)
+        return library
+
+    monkeypatch.setattr(hook_module.sysconfig, "get_platform", lambda: platform)
+    monkeypatch.setattr(hook_module.os, "confstr", confstr)
+    assert hook_module.platform_tag() == tag
 
 
 def test_an_editable_install_compiles_nothing_by_itself(hook):
