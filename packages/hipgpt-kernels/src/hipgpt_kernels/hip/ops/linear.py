@@ -73,7 +73,7 @@ def launch_tiles(
     grid: int,
     *values: object,
 ) -> None:
-    """Launch a product with one block a tile."""
+    """Launch a product with one block a tile; the kernel calls await_previous (csrc/overlap.h)."""
     device = backend.device
     itemsize = 4 if suffix == "f32" else 2
     shared = tile.shared(itemsize, device.wave) if device.nvidia else 0
