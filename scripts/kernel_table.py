@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "packages" / "hipgpt-kernels" / "src"))
 
 from hipgpt_kernels.hip import build, resources  # noqa: E402
-from hipgpt_kernels.hip.ops import tiles  # noqa: E402
+from hipgpt_kernels.hip.ops import linear_tma, tiles  # noqa: E402
 
 PAGE = ROOT / "docs" / "kernels" / "registers.md"
 MATRIX = re.compile(r"\b(v_mfma_\w+|v_wmma_\w+|HMMA\.\w+|HGMMA\.\w+)")
@@ -63,6 +63,10 @@ as high from the same LDS; 64 x 32 on RDNA, where 64 x 64 would leave no registe
 (RDNA 3 holds each twice). On sm_90 the unit reads LDS itself and 16 waves are there to write the
 results. Two blocks a CU (one wave a SIMD each) hide one block's barriers behind the other's
 products; where only one fits, stages in LDS do.""",
+    "linear_tma": """Hopper alone. With 16 waves (loader, two warpgroups of products, seven waves of
+results) 128 registers a lane are all there are: 96 of them accumulators where products are made,
+56 of them what is read beside the product where results are finished. A weight's gradient keeps
+128 accumulators and moves registers from the loader's waves to the others (`setmaxnreg`).""",
     "attention": """A wave owns 16 or 32 rows and keeps their scores and sums in registers; the
 accumulators are (others + D) x rows / lanes of a wave, twice that where keys gather two
 gradients. That sets 32 rows for CDNA's 512 registers (queries), 16 for RDNA's 256, and half of D
@@ -157,6 +161,8 @@ def nvidia_code(path: Path, tool: str) -> dict[str, list[tuple[int, str, int | N
 
 def shared_at_launch(architecture: str, kernel: str) -> int:
     """Bytes of LDS that a launch adds: the products' on NVIDIA."""
+    if re.fullmatch(r"linear_(?:forward|input|weight)_tma\d+_\w+", kernel):
+        return linear_tma.LDS
     match = re.fullmatch(r"linear_(?:forward|input|weight)_(large|small)_(f32|bf16|f16)", kernel)
     if match is None or not architecture.startswith("sm_"):
         return 0

@@ -54,3 +54,29 @@ DEVICE float slope(float x, int activation) {
   }
   return 1.0f;
 }
+
+// Eight at a time, with one look at which activation it is: their long chains of operations then overlap.
+template <int ACTIVATION, typename T, int N>
+DEVICE void activate_as(Pack<float, N>& x) {
+#pragma unroll
+  for (int e = 0; e < N; e++) x[e] = activate<T>(x[e], ACTIVATION);
+}
+template <int ACTIVATION, typename T, int N>
+DEVICE void slope_as(Pack<float, N>& x) {
+#pragma unroll
+  for (int e = 0; e < N; e++) x[e] = slope<T>(x[e], ACTIVATION);
+}
+template <typename T, int N>
+DEVICE void activate_all(Pack<float, N>& x, int activation) {
+  if (activation == LINEAR_GELU) activate_as<LINEAR_GELU, T>(x);
+  if (activation == LINEAR_RELU) activate_as<LINEAR_RELU, T>(x);
+  if (activation == LINEAR_GELU_ERF) activate_as<LINEAR_GELU_ERF, T>(x);
+}
+template <typename T, int N>
+DEVICE void slope_all(Pack<float, N>& x, int activation) {
+  if (activation == LINEAR_GELU) return slope_as<LINEAR_GELU, T>(x);
+  if (activation == LINEAR_RELU) return slope_as<LINEAR_RELU, T>(x);
+  if (activation == LINEAR_GELU_ERF) return slope_as<LINEAR_GELU_ERF, T>(x);
+#pragma unroll
+  for (int e = 0; e < N; e++) x[e] = 1.0f;
+}

@@ -52,17 +52,17 @@ DEVICE void wgmma_wait() {
 
 #define WGMMA_64(TYPE)                                    \
   asm volatile(                                            \
-      "{ .reg .pred p; setp.ne.b32 p, 1, 0; "               \
+      "{ .reg .pred p; setp.ne.b32 p, %36, 0; "               \
       "wgmma.mma_async.sync.aligned.m64n64k16.f32." TYPE "." TYPE " " \
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31}, " \
       "%32, %33, p, 1, 1, %34, %35; }" \
       : WGMMA_D(0), WGMMA_D(1), WGMMA_D(2), WGMMA_D(3) \
-      : "l"(a), "l"(b), "n"(A_DEEP ? 0 : 1), "n"(B_DEEP ? 0 : 1))
+      : "l"(a), "l"(b), "n"(A_DEEP ? 0 : 1), "n"(B_DEEP ? 0 : 1), "r"(keep))
 
 #define WGMMA_128(TYPE)                                    \
   asm volatile(                                            \
-      "{ .reg .pred p; setp.ne.b32 p, 1, 0; "               \
+      "{ .reg .pred p; setp.ne.b32 p, %68, 0; "               \
       "wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE "." TYPE " " \
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
@@ -71,11 +71,27 @@ DEVICE void wgmma_wait() {
       "%64, %65, p, 1, 1, %66, %67; }" \
       : WGMMA_D(0), WGMMA_D(1), WGMMA_D(2), WGMMA_D(3), \
         WGMMA_D(4), WGMMA_D(5), WGMMA_D(6), WGMMA_D(7) \
-      : "l"(a), "l"(b), "n"(A_DEEP ? 0 : 1), "n"(B_DEEP ? 0 : 1))
+      : "l"(a), "l"(b), "n"(A_DEEP ? 0 : 1), "n"(B_DEEP ? 0 : 1), "r"(keep))
+
+#define WGMMA_192(TYPE)                                    \
+  asm volatile(                                            \
+      "{ .reg .pred p; setp.ne.b32 p, %100, 0; "               \
+      "wgmma.mma_async.sync.aligned.m64n192k16.f32." TYPE "." TYPE " " \
+      "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
+      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
+      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63, " \
+      "%64, %65, %66, %67, %68, %69, %70, %71, %72, %73, %74, %75, %76, %77, %78, %79, " \
+      "%80, %81, %82, %83, %84, %85, %86, %87, %88, %89, %90, %91, %92, %93, %94, %95}, " \
+      "%96, %97, p, 1, 1, %98, %99; }" \
+      : WGMMA_D(0), WGMMA_D(1), WGMMA_D(2), WGMMA_D(3), \
+        WGMMA_D(4), WGMMA_D(5), WGMMA_D(6), WGMMA_D(7), \
+        WGMMA_D(8), WGMMA_D(9), WGMMA_D(10), WGMMA_D(11) \
+      : "l"(a), "l"(b), "n"(A_DEEP ? 0 : 1), "n"(B_DEEP ? 0 : 1), "r"(keep))
 
 #define WGMMA_256(TYPE)                                    \
   asm volatile(                                            \
-      "{ .reg .pred p; setp.ne.b32 p, 1, 0; "               \
+      "{ .reg .pred p; setp.ne.b32 p, %132, 0; "               \
       "wgmma.mma_async.sync.aligned.m64n256k16.f32." TYPE "." TYPE " " \
       "{%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, " \
       "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, " \
@@ -90,21 +106,23 @@ DEVICE void wgmma_wait() {
         WGMMA_D(4), WGMMA_D(5), WGMMA_D(6), WGMMA_D(7), \
         WGMMA_D(8), WGMMA_D(9), WGMMA_D(10), WGMMA_D(11), \
         WGMMA_D(12), WGMMA_D(13), WGMMA_D(14), WGMMA_D(15) \
-      : "l"(a), "l"(b), "n"(A_DEEP ? 0 : 1), "n"(B_DEEP ? 0 : 1))
+      : "l"(a), "l"(b), "n"(A_DEEP ? 0 : 1), "n"(B_DEEP ? 0 : 1), "r"(keep))
 
 // clang-format on
 
-// d (64 rows of a warpgroup, 16 N columns) += A (64, 16) * B (16, 16 N)
+// d (64 rows of a warpgroup, 16 N columns) += A (64, 16) * B (16, 16 N); with keep = 0 d starts from zero.
 template <class T, bool A_DEEP, bool B_DEEP, int N, class Acc>
-DEVICE void wgmma(Acc (&d)[N], u64 a, u64 b) {
-  static_assert(N == 4 || N == 8 || N == 16, "64, 128 or 256 columns");
+DEVICE void wgmma(Acc (&d)[N], u64 a, u64 b, int keep = 1) {
+  static_assert(N == 4 || N == 8 || N == 12 || N == 16, "64, 128, 192 or 256 columns");
   if constexpr (Same<T, bf16>::value) {
     if constexpr (N == 4) WGMMA_64("bf16");
     if constexpr (N == 8) WGMMA_128("bf16");
+    if constexpr (N == 12) WGMMA_192("bf16");
     if constexpr (N == 16) WGMMA_256("bf16");
   } else {
     if constexpr (N == 4) WGMMA_64("f16");
     if constexpr (N == 8) WGMMA_128("f16");
+    if constexpr (N == 12) WGMMA_192("f16");
     if constexpr (N == 16) WGMMA_256("f16");
   }
 }

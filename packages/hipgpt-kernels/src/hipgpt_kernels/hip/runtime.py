@@ -111,6 +111,21 @@ def overlapped_launch() -> Any:
     return function
 
 
+@functools.cache
+def tensor_map_encoder() -> Any:
+    """`hipgptTensorMap` of our own runtime over CUDA, for ctypes; None where ROCm's is used.
+
+    Its arguments: where the map goes, address, is it bfloat16, rows, columns, rows of a box.
+    """
+    path = prepare_library()
+    if path is None:
+        return None
+    function = ctypes.CDLL(str(path), mode=ctypes.RTLD_LOCAL).hipgptTensorMap
+    sizes = ctypes.c_int, ctypes.c_ulonglong, ctypes.c_ulonglong, ctypes.c_uint
+    function.argtypes = (ctypes.c_void_p, ctypes.c_void_p, *sizes)
+    return function
+
+
 def find_bridge(*, again: bool = False) -> Path:
     """Our libamdhip64.so over the CUDA driver: built ahead, else built once in the user's cache.
 

@@ -131,6 +131,13 @@ constexpr int PROGRAMMATIC_STREAM_SERIALIZATION = 6;
 constexpr int OVERLAPPED_CARVEOUT = 50;  // percent of the cache that are shared memory
 int (*cuLaunchKernelEx)(const LaunchConfig*, void*, void**, void**) = nullptr;
 
+// CUtensorMapDataType and the other enumerations of a tensor map, as cuda.h numbers them.
+constexpr int TENSOR_FLOAT16 = 6, TENSOR_BFLOAT16 = 9;
+constexpr int TENSOR_NO_INTERLEAVE = 0, TENSOR_SWIZZLE_128 = 3, TENSOR_L2_128 = 2, TENSOR_ZEROS = 0;
+int (*cuTensorMapEncodeTiled)(void*, int, unsigned, void*, const unsigned long long*,
+                              const unsigned long long*, const unsigned*, const unsigned*, int, int,
+                              int, int) = nullptr;
+
 std::once_flag started;
 hipError_t start_status = hipSuccess;
 int device_count = 0;
@@ -187,6 +194,9 @@ hipError_t open_driver() {
   }
   // Not in drivers before CUDA 11.8; without it launches do not overlap.
   cuLaunchKernelEx = reinterpret_cast<decltype(cuLaunchKernelEx)>(dlsym(library, "cuLaunchKernelEx"));
+  // Not in drivers before CUDA 12.0; without it the products of linear.hip are taken.
+  cuTensorMapEncodeTiled = reinterpret_cast<decltype(cuTensorMapEncodeTiled)>(
+      dlsym(library, "cuTensorMapEncodeTiled"));
   return device_count == 0 ? hipErrorNoDevice : hipSuccess;
 }
 
@@ -482,6 +492,21 @@ EXPORT hipError_t hipgptLaunchOverlapped(void* function, unsigned grid_x, unsign
   const LaunchConfig config = {{grid_x, grid_y, grid_z}, {threads, 1, 1}, shared, stream,
                                &attribute, 1};
   return forward_on(stream, cuLaunchKernelEx, &config, function, nullptr, words);
+}
+
+// Not HIP's: 128 bytes that describe a matrix of 16-bit elements, with rows one after another, to the
+// copy engine of Hopper (tma.h): it moves boxes of 64 columns, swizzled, with zeros outside.
+EXPORT hipError_t hipgptTensorMap(void* map, const void* address, int bfloat16,
+                                  unsigned long long rows, unsigned long long columns,
+                                  unsigned box_rows) {
+  hipError_t status = start();
+  if (status != hipSuccess) return status;
+  if (cuTensorMapEncodeTiled == nullptr) return hipErrorNotSupported;
+  const unsigned long long sizes[2] = {columns, rows}, stride = columns * 2;
+  const unsigned box[2] = {64, box_rows}, every[2] = {1, 1};
+  return as_hip(cuTensorMapEncodeTiled(
+      map, bfloat16 != 0 ? TENSOR_BFLOAT16 : TENSOR_FLOAT16, 2, const_cast<void*>(address), sizes,
+      &stride, box, every, TENSOR_NO_INTERLEAVE, TENSOR_SWIZZLE_128, TENSOR_L2_128, TENSOR_ZEROS));
 }
 
 // --- errors ----------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import numpy as np
 from hipgpt_kernels import checks
 from hipgpt_kernels.hip.kernel import INT, LONG, POINTER, Kernel
 from hipgpt_kernels.hip.ops import activation as activations
+from hipgpt_kernels.hip.ops import linear_tma
 from hipgpt_kernels.hip.ops.seen import floating, plain, variant
 from hipgpt_kernels.hip.ops.tiles import Tile, choose, choose_split
 
@@ -120,6 +121,8 @@ def linear_forward(
         rows, outputs = vector_kernel(M, N)
         grid = -(-N // (VECTOR_GROUPS * outputs)) if M else 0
         VECTOR.launch(backend, f"{rows}x{outputs}_{suffix}", grid, VECTOR_THREADS, *arrays, *sizes)
+    elif plan := linear_tma.plan_of(backend, (M, N, K), (N, K), *arrays):
+        linear_tma.forward(backend, suffix, plan, arrays, (M, N, K), NUMBERS[activation])
     else:
         device = backend.device
         size, tile = choose(device.architecture, device.compute_units, x.itemsize, M, N)
@@ -149,11 +152,15 @@ def linear_backward_input(
     product, before = out, preactivation
     if activation == "swiglu":
         product, before = backend.empty((*dout.shape[:-1], K), dout.dtype), None
-    device = backend.device
-    size, tile = choose(device.architecture, device.compute_units, dout.itemsize, M, K)
-    partial = partial_sums(backend, suffix, M, K, N)
-    values = dout, weight, before, product, partial, M, N, K, NUMBERS[activation]
-    launch_tiles(backend, INPUT, suffix, size, tile, tile.tiles_in(M, K), *values)
+    arrays = dout, weight, before, product
+    number = NUMBERS[activation]
+    if plan := linear_tma.plan_of(backend, (M, K, N), (N, K), *arrays):
+        linear_tma.backward_input(backend, suffix, plan, arrays, (M, N, K), number)
+    else:
+        device = backend.device
+        size, tile = choose(device.architecture, device.compute_units, dout.itemsize, M, K)
+        values = *arrays, partial_sums(backend, suffix, M, K, N), M, N, K, number
+        launch_tiles(backend, INPUT, suffix, size, tile, tile.tiles_in(M, K), *values)
     if activation == "swiglu" and preactivation is not None:
         activations.activation_backward(backend, product, preactivation, "swiglu", out=out)
     return out
@@ -174,15 +181,19 @@ def linear_backward_weight(
     if M == 0 or N == 0:
         return
     device = backend.device
-    size, tile, splits = choose_split(
-        device.architecture, device.compute_units, x.itemsize, N, K, M
-    )
-    rows = -(-M // (splits * tile.BK)) * tile.BK
-    workspace = backend.empty((splits, N, K), np.float32) if splits > 1 else None
-    values = dout, x, dweight, workspace, M, N, K, splits, rows
-    launch_tiles(backend, WEIGHT, suffix, size, tile, tile.tiles_in(N, K) * splits, *values)
-    blocks = 0 if workspace is None else -(-dweight.size // (4 * SUM_THREADS))
+    workspace, splits, blocks = None, 1, 0
     partial, pieces, across = None, 0, 0
+    if plan := linear_tma.plan_of(backend, (N, K, M), (N, K), dout, x, dweight, pieces=True):
+        linear_tma.backward_weight(backend, suffix, plan, dout, x, dweight, (M, N, K))
+    else:
+        size, tile, splits = choose_split(
+            device.architecture, device.compute_units, x.itemsize, N, K, M
+        )
+        rows = -(-M // (splits * tile.BK)) * tile.BK
+        workspace = backend.empty((splits, N, K), np.float32) if splits > 1 else None
+        values = dout, x, dweight, workspace, M, N, K, splits, rows
+        launch_tiles(backend, WEIGHT, suffix, size, tile, tile.tiles_in(N, K) * splits, *values)
+        blocks = 0 if workspace is None else -(-dweight.size // (4 * SUM_THREADS))
     if dbias is not None:
         partial, pieces = bias_parts(backend, suffix, dout, M, N)
         across = -(-N // (SUM_ACROSS * 4))
