@@ -109,6 +109,40 @@ def linear_split() -> None:
     d.save("linear-split.svg")
 
 
+def linear_hopper() -> None:
+    """Who does what in a block of the large products on Hopper, and when."""
+    d = Drawing(640, 400, "Loader, products and results of one block, at work on different tiles")
+    for x, color, name, *words in [
+        (8, BLUE, "loader", "one thread", "copy engine, TMA"),
+        (226, GREEN, "products", "two warpgroups", "wgmma"),
+        (444, ORANGE, "results", "seven waves", "gelu, slope, residual"),
+    ]:
+        d.box(x, 16, 188, 76, color, name, *words)
+    for stage in range(4):
+        d.cell(64 + 48 * stage, 124, 44, BLUE, 0.4 if stage == 1 else 0.18, 40)
+        d.text(86 + 48 * stage, 144, "A B", color=BLUE, size=12)
+    d.text(160, 182, "four stages in shared memory")
+    d.box(388, 124, 150, 40, ORANGE, "64 rows, 64 rows")
+    d.text(463, 182, "a staged tile, 16 bits")
+    d.arrow((90, 94), (90, 120))
+    d.arrow((226, 120), (270, 95))
+    d.arrow((370, 94), (420, 120))
+    d.arrow((510, 120), (540, 95))
+    d.text(20, 226, "time →", anchor="start", bold=True)
+    lanes = [("loader", BLUE, 0), ("products", GREEN, 44), ("results", ORANGE, 210)]
+    for row, (name, color, start) in enumerate(lanes):
+        y = 244 + 42 * row
+        d.text(92, y + 16, name, anchor="end", bold=True, color=color)
+        for tile in range(3):
+            x = 102 + start + 166 * tile
+            if x < 630:
+                d.box(
+                    x, y, min(160, 632 - x), 32, color, f"tile {tile + 1}", fill=0.1 + 0.12 * tile
+                )
+    d.text(320, 386, "The tensor cores go on while a tile's results leave.", bold=True)
+    d.save("linear-hopper.svg")
+
+
 def attention_tiles() -> None:
     """What causal attention computes and what it skips."""
     d = Drawing(640, 330, "Causal attention by tiles: what is computed, masked and skipped")
@@ -256,6 +290,7 @@ def main() -> None:
     for draw in (
         linear_tiles,
         linear_split,
+        linear_hopper,
         attention_tiles,
         layernorm_rows,
         activation_curves,
