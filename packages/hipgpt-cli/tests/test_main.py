@@ -1,18 +1,27 @@
 """The group itself: start-up, help, names that are nearly right."""
 
+import shlex
 import subprocess
 import sys
 
+import click
 import pytest
 
 from hipgpt_cli import __version__
-from hipgpt_cli.commands import tokenizer
-from hipgpt_cli.main import SUMMARIES, cli
+from hipgpt_cli.help import Context
+from hipgpt_cli.lazy import LazyGroup
+from hipgpt_cli.main import cli
 
-COMMANDS = [
-    *((name,) for name in SUMMARIES),
-    *(("tokenizer", name) for name in tokenizer.SUMMARIES),
-]
+
+def _all_commands(group, before=()):
+    for name in group.summaries:
+        yield (*before, name)
+        command = group.get_command(None, name)
+        if isinstance(command, LazyGroup):
+            yield from _all_commands(command, (*before, name))
+
+
+COMMANDS = [*_all_commands(cli)]
 
 
 @pytest.mark.parametrize("arguments", [("--help",), *((*words, "--help") for words in COMMANDS)])
@@ -43,16 +52,13 @@ def test_the_group_alone_imports_no_command():
     assert done.stdout.splitlines()[-1] == "[]"
 
 
-@pytest.mark.parametrize("name", SUMMARIES)
-def test_summary_is_the_commands_own(name):
-    """The sentence in the group's table is the command's short help."""
-    assert cli.get_command(None, name).short_help == SUMMARIES[name]
-
-
-@pytest.mark.parametrize("name", tokenizer.SUMMARIES)
-def test_summary_is_the_tokenizer_commands_own(name):
-    """Likewise one level down."""
-    assert tokenizer.command.get_command(None, name).short_help == tokenizer.SUMMARIES[name]
+@pytest.mark.parametrize("words", COMMANDS)
+def test_summary_is_the_commands_own(words):
+    """The sentence in the table of a group is the short help in the command's module."""
+    group = cli
+    for word in words[:-1]:
+        group = group.get_command(None, word)
+    assert group.get_command(None, words[-1]).short_help == group.summaries[words[-1]]
 
 
 def test_version(run):
@@ -93,6 +99,29 @@ def test_every_help_has_an_example(words):
     for word in words:
         command = command.get_command(None, word)
     assert command.examples
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_example_is_one_of_a_command_that_there_is(words):
+    """Its options exist, and every choice and number in it is one that is taken."""
+    shown = cli
+    for word in words:
+        shown = shown.get_command(None, word)
+    for example in shown.examples:
+        line = example.partition("hipgpt ")[2]
+        for end in (" > ", ')"'):  # into a file; of a command for eval
+            line = line.partition(end)[0]
+        typed = shlex.split(line, comments=True)
+        command = cli
+        while isinstance(command, LazyGroup) and typed:
+            command = command.get_command(None, typed.pop(0))
+        if isinstance(command, LazyGroup):
+            continue
+        options, _, _ = command.make_parser(Context(command)).parse_args(typed)
+        for parameter in command.params:
+            value = options.get(parameter.name)
+            if isinstance(value, str) and not isinstance(parameter.type, click.Path):
+                parameter.type.convert(value, parameter, None)
 
 
 def test_nearly_right_command(run):

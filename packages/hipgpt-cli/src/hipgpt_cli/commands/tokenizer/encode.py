@@ -24,7 +24,7 @@ from hipgpt_cli.tokenizer_files import chosen_tokenizer, which_tokenizer
     short_help="Turn text into ids.",
     examples=(
         'hipgpt tokenizer encode "To be, or not to be"',
-        "hipgpt tokenizer encode --data my.txt --out my.bin",
+        "hipgpt tokenizer encode --data my.txt --out tokens.bin",
     ),
 )
 @click.argument("text", required=False)
