@@ -62,6 +62,7 @@ ORDER = {
         {"layers", "optim", "ema"},
         {"head", "plan", "program"},
         {"gpt"},
+        {"rows"},
         {"batch"},
         {"generate", "evaluate", "memory"},
         {"hellaswag"},

@@ -8,6 +8,9 @@ a static cache of just prompt + tokens positions, compiled, one step captured in
 is replayed without looking at what it drew. Both take the likeliest id; ours does so through its
 public `BatchGenerator`, with every id handed to Python. Rounds alternate, figures are medians.
 
+Then the matrix-vector product alone, for each matrix of the model: launches in a graph, each with
+weights of its own so that no cache holds them, and what share of a plain copy's bandwidth it gets.
+
 The odd thing: "device" is how fast our graph runs when nothing but launches is done between tokens.
 """
 
@@ -102,6 +105,9 @@ def main() -> None:
         ]
         if peer:
             record.rows.append(Row("write", peer.name, {"tokens/s": speed["torch"]}, sizes))
+    for product, figures, shape in matrix_vector(backend, model.dtype):
+        print(json.dumps({"decode matrix-vector, batch 1": product, **shape, **figures}))
+        record.rows.append(Row(f"decode matrix-vector {product}", "hipgpt", figures, shape))
     if arguments.json:
         record.write(arguments.json)
 
@@ -144,6 +150,50 @@ class Ours:
         for row in range(self.B):
             loop.end(row)
         return seconds
+
+
+def matrix_vector(
+    backend: Any, dtype: Any, rotating: int = 400 << 20
+) -> list[tuple[str, dict[str, float], dict[str, int]]]:
+    """The bandwidth of `linear_forward` with one row, and its share of that of a copy."""
+    source, target = (backend.empty((rotating,), np.uint8) for _ in range(2))
+    copy = 2 * rotating / graph_seconds(backend, lambda: backend.copy(target, source))
+    E, F, V = CONFIG.embed_dim, CONFIG.ff_dim, CONFIG.vocab_size
+    rows = []
+    for name, N, K in (
+        *(("qkv", 3 * E, E), ("output", E, E), ("up", F, E), ("down", E, F)),
+        ("head", V, E),
+    ):
+        x, out = backend.zeros((1, K), dtype), backend.empty((1, N), dtype)
+        count = -(-rotating // (N * K * dtype.itemsize))
+        weights = [backend.zeros((N, K), dtype) for _ in range(count)]
+
+        def products(x: Any = x, out: Any = out, weights: Any = weights) -> None:
+            for weight in weights:
+                backend.linear_forward(x, weight, out=out)
+
+        seconds = graph_seconds(backend, products) / count
+        speed = N * K * dtype.itemsize / seconds
+        values = {"microseconds": 1e6 * seconds, "TB/s": speed / 1e12, "of a copy": speed / copy}
+        rows.append(
+            (name, {key: round(one, 2) for key, one in values.items()}, {"B": 1, "N": N, "K": K})
+        )
+    return rows
+
+
+def graph_seconds(backend: Any, work: Any, rounds: int = 5) -> float:
+    """Seconds of a graph of some work, the median."""
+    work()
+    with backend.capture() as graph:
+        work()
+    times = []
+    for _ in range(rounds + 1):
+        backend.synchronize()
+        began = time.perf_counter()
+        graph.launch()
+        backend.synchronize()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:])
 
 
 class Torch:

@@ -14,12 +14,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from hipgpt_kernels.decode_loop import RowSampling
-from hipgpt_kernels.decoder import Decoder, DecoderBlock
+from hipgpt_model.rows import borrow, give_back
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from hipgpt_kernels.backend import Array
     from hipgpt_model.generate import SamplingConfig
     from hipgpt_model.gpt import GPT
 
@@ -92,11 +91,9 @@ class BatchGenerator:
             raise ValueError(f"slots must be at least 1; got {slots}")
         self.model = model
         self.slots = slots
-        cache = model.new_cache(slots)
-        self._keys, self._values = cache.keys, cache.values
-        self._capacity = cache.capacity  # S
+        self._rows = borrow(model, slots)
+        self._loop, self._capacity = self._rows.loop, self._rows.capacity  # S
         self._read_at_once = read_at_once
-        self._loop = model.backend.decode_loop(decoder_of(model), cache.keys, cache.values)
         self._texts: dict[int, _Text] = {}
         self._launches = self._taken = 0
 
@@ -190,6 +187,16 @@ class BatchGenerator:
                 return drawn
         return []
 
+    def close(self) -> None:
+        """Give up what texts there are. The model may keep the rows; nothing can follow here."""
+        for slot in list(self._texts):
+            self.remove(slot)
+        try:
+            self.settle()
+        except FloatingPointError:
+            return  # of a text that nobody waits for; its rows are not kept
+        give_back(self.model, self._rows)
+
     # --- launching ------------------------------------------------------------------------------
 
     def _launch(self) -> bool:
@@ -250,16 +257,8 @@ class BatchGenerator:
             if text.unread and text.given == text.launched
         ]
         for group in self._groups(waiting):
-            first, count = group[0], len(group)
             pieces = [self._piece(self._texts[slot]) for slot in group]
-            rows = slice(first, first + count)
-            read_prompts(
-                self.model,
-                pieces,
-                [keys[rows] for keys in self._keys],
-                [values[rows] for values in self._values],
-                out=self._loop.logits(first, count),
-            )
+            self._rows.read(group[0], pieces, self.model.arena)
             for slot, piece in zip(group, pieces, strict=True):
                 self._begin(slot, len(piece))
 
@@ -331,73 +330,3 @@ def checked_prompt(model: GPT, prompt_ids: Sequence[int]) -> list[int]:
                 f"vocabulary, 0 … {V - 1}: was the text encoded by another tokenizer?"
             )
     return [int(token) for token in prompt_ids]
-
-
-def decoder_of(model: GPT) -> Decoder:
-    """The model's weights as the backend's decoding wants them; views, no copies."""
-    config, parameters = model.config, model.parameters
-    names = (
-        "norm1", "attention.qkv", "attention.output", "norm2", "feed_forward.up",
-        "feed_forward.down",
-    )  # fmt: skip
-    blocks = tuple(
-        DecoderBlock(
-            *(
-                parameters[f"blocks.{index}.{name}.{part}"]
-                for name in names
-                for part in ("weight", "bias")
-            )
-        )
-        for index in range(config.num_layers)
-    )
-    norm = [
-        parameters[f"final_norm.{part}"] if config.final_norm else None
-        for part in ("weight", "bias")
-    ]
-    return Decoder(
-        token_table=parameters["token_embedding"],
-        position_table=parameters["position_embedding"],
-        blocks=blocks,
-        final_norm_weight=norm[0],
-        final_norm_bias=norm[1],
-        head_weight=parameters["token_embedding" if config.tied else "output.weight"],
-        head_bias=parameters["output.bias"] if config.output_bias else None,
-        num_heads=config.num_heads,
-        activation=config.activation,
-        epsilon=config.norm_epsilon,
-    )
-
-
-def read_prompts(
-    model: GPT,
-    prompts: Sequence[Sequence[int]],
-    keys: Sequence[Array],
-    values: Sequence[Array],
-    *,
-    out: Array,
-) -> None:
-    """Fill the cache with prompts of different lengths, all from position 0.
-
-    They are padded on the right. A causal model's tokens never see what comes after them, and what
-    the padding leaves in the cache is overwritten before a position there is ever attended to.
-
-    Args:
-        model: the model.
-        prompts: B of them, each of 1 … S ids.
-        keys: L arrays (B, H, S, D), written.
-        values: L arrays (B, H, S, D), written.
-        out: (B, V), the logits after each prompt's last token.
-    """
-    B, T = len(prompts), max(len(prompt) for prompt in prompts)
-    tokens = np.zeros((B, T), np.int32)
-    for row, prompt in enumerate(prompts):
-        tokens[row, : len(prompt)] = prompt
-    arena = model.arena
-    arena.reset()
-    x = model.embedding.forward(model.backend.from_numpy(tokens), arena)  # (B, T, E)
-    for block, k_cache, v_cache in zip(model.blocks, keys, values, strict=True):
-        block.infer(x, arena, (k_cache, v_cache, 0))
-    last = arena.empty((B, model.config.embed_dim), model.dtype)
-    for row, prompt in enumerate(prompts):
-        model.backend.copy(last[row], x[row, len(prompt) - 1])
-    model.head.logits(last, out=out)

@@ -86,11 +86,14 @@ def _draw(model: GPT, ids: list[int], sampling: SamplingConfig) -> Iterator[int]
     if sampling.num_tokens == 0:
         return
     batch = BatchGenerator(model, slots=1)
-    batch.add(ids, sampling)
-    while batch.texts:
-        for drawn in batch.step():
-            if drawn.token is not None:
-                yield drawn.token
+    try:
+        batch.add(ids, sampling)
+        while batch.texts:
+            for drawn in batch.step():
+                if drawn.token is not None:
+                    yield drawn.token
+    finally:
+        batch.close()
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hipgpt_kernels.backend import Array, Backend, Number
     from hipgpt_model.config import GPTConfig
     from hipgpt_model.parameters import Parameters
+    from hipgpt_model.rows import Rows
 
 
 class KVCache:
@@ -82,6 +83,8 @@ class GPT:
         self.embedding = Embedding(backend, parameters)
         self.blocks = [Block(config, backend, parameters, i) for i in range(config.num_layers)]
         self.head = Head(config, backend, parameters, logits_bytes)
+        self.kept_rows: Rows | None = None
+        """Of the last text that `generate` continued; see `rows`."""
 
     def logits(self, tokens: Array) -> Array:
         """tokens (B, T) int32 → logits (B, T, V), new memory, in the parameters' dtype.
