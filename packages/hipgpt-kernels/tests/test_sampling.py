@@ -7,6 +7,8 @@ and can say which id must come, but for a u that falls on the border of two ids 
 import numpy as np
 import pytest
 
+from hipgpt_kernels.hip.dtypes import bfloat16
+
 from . import reference_random
 from .arrays import normal, on_device, result_both_ways
 from .chi_square import assert_follows
@@ -80,6 +82,20 @@ def test_each_draw_is_the_id_at_u(backend, rng, B, V, filters):
         ids = draw(backend, logits, seen=device_seen, **options)
         assert ids.dtype == np.int32
         assert_drawn(ids, logits, seen=seen, **options)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize(
+    "filters", [{}, {"top_k": 7}, {"top_p": 0.6}, {"top_k": 40, "top_p": 0.9}], ids=describe
+)
+def test_16_bit_logits_have_fewer_digits(hip, rng, dtype, filters):
+    """Many are equal, above and below 0, and the smaller ids of equals are kept."""
+    logits = hip.from_numpy(2 * normal(rng, 6, 301), bfloat16 if dtype == "bfloat16" else dtype)
+    exact = hip.to_numpy(logits).astype(np.float32)
+    for position in (0, 5):
+        options = filters | {"seed": 8, "position": position}
+        ids = hip.to_numpy(hip.sample(logits, **options))
+        assert_drawn(ids, exact, **options)
 
 
 @pytest.mark.parametrize(

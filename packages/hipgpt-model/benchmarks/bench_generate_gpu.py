@@ -98,16 +98,16 @@ def main() -> None:
         }
         print(json.dumps(row), flush=True)
         sizes = {"B": B}
-        write = {"tokens/s": speed["ours"], "device tokens/s": B / device}
+        written = {"tokens/s": speed["ours"], "device tokens/s": B / device}
         record.rows += [
-            Row("write", "hipgpt", write, sizes),
+            Row("write", "hipgpt", written, sizes),
             Row("read", "hipgpt", {"ms": 1e3 * statistics.median(reads)}, sizes),
         ]
         if peer:
             record.rows.append(Row("write", peer.name, {"tokens/s": speed["torch"]}, sizes))
-    for product, figures, shape in matrix_vector(backend, model.dtype):
-        print(json.dumps({"decode matrix-vector, batch 1": product, **shape, **figures}))
-        record.rows.append(Row(f"decode matrix-vector {product}", "hipgpt", figures, shape))
+    for product, measured, shape in matrix_vector(backend, model.dtype):
+        print(json.dumps({"decode matrix-vector, batch 1": product, **shape, **measured}))
+        record.rows.append(Row(f"decode matrix-vector {product}", "hipgpt", measured, shape))
     if arguments.json:
         record.write(arguments.json)
 

@@ -22,14 +22,25 @@ constexpr int BINS = 1 << BIN_BITS;
 constexpr int NOWHERE = 0x7fffffff;  // larger than any id
 constexpr float INFINITE = __builtin_huge_valf();
 
+// Of a logit as float32 the low bits that its type never sets: without them half the digits do.
+template <typename T>
+constexpr int SPARE = 0;
+template <>
+constexpr int SPARE<bf16> = 16;
+template <>
+constexpr int SPARE<f16> = 13;
+
 // A number that is larger where x is larger; −0 counts as 0. Its inverse is `value_of`.
+template <typename T>
 DEVICE u32 key_of(float x) {
   const u32 bits = bit_cast<u32>(x == 0.0f ? 0.0f : x);
-  return bits & 0x80000000u ? ~bits : bits | 0x80000000u;
+  return (bits & 0x80000000u ? ~bits : bits | 0x80000000u) >> SPARE<T>;
 }
 
+template <typename T>
 DEVICE float value_of(u32 key) {
-  return bit_cast<float>(key & 0x80000000u ? key & 0x7fffffffu : ~key);
+  const u32 wide = key << SPARE<T>;
+  return bit_cast<float>(wide & 0x80000000u ? wide & 0x7fffffffu : ~wide & ~0u << SPARE<T>);
 }
 
 // What the filters have left of a row: logits above `key`, and of those equal ids up to `last`.
@@ -195,7 +206,7 @@ template <typename T, typename Measure>
 DEVICE Cut narrow(Scratch& scratch, const Row<T>& row, Cut cut, double target, Measure measure) {
   auto& bins = scratch.bins;
   auto& sums = scratch.bin_sums;
-  u32 low = key_of(row.lowest), high = key_of(row.most);
+  u32 low = key_of<T>(row.lowest), high = key_of<T>(row.most);
   double above = 0.0;   // the sum over logits beyond `high`
   double within = 0.0;  // the sum over those from low to high, once low = high
   while (low < high) {
@@ -204,7 +215,7 @@ DEVICE Cut narrow(Scratch& scratch, const Row<T>& row, Cut cut, double target, M
 #pragma unroll
     for (int bin = 0; bin < BINS; bin++) bins[bin][thread_index()] = 0.0f;
     walk(row.logits, 0, row.V, thread_index(), THREADS, [&](int id, float x) {
-      const u32 key = key_of(x);
+      const u32 key = key_of<T>(x);
       if (key >= low && key <= high && cut.keeps(key, id)) {
         bins[(key - low) >> shift][thread_index()] += measure(x);
       }
@@ -225,11 +236,11 @@ DEVICE Cut narrow(Scratch& scratch, const Row<T>& row, Cut cut, double target, M
     local_barrier();  // sums are read
   }
   // Of the equals of this logit the first `allowed` stay, at least one.
-  const double each = static_cast<double>(measure(value_of(low)));
+  const double each = static_cast<double>(measure(value_of<T>(low)));
   if (within > 0.0 && within < 1.5 * each) return {low, NOWHERE};  // it has no equals
   const double allowed = maximum(1.0, __builtin_ceil((target - above) / each));  // ∞ where each = 0
   const auto is_equal = [&](int id, float x) {
-    return key_of(x) == low && cut.keeps(low, id) ? 1.0 : 0.0;
+    return key_of<T>(x) == low && cut.keeps(low, id) ? 1.0 : 0.0;
   };
   const int last = locate(scratch, row, is_equal, [&](double) { return allowed - 0.5; });
   return {low, last};
@@ -257,7 +268,7 @@ DEVICE int draw(Scratch& scratch, T* logits, const u8* occurred, int V, const Fi
     cut = narrow(scratch, row, cut, static_cast<double>(filters.top_k), [](float) { return 1.0f; });
   }
   const auto kept_weight = [&](int other, float x) -> double {
-    return cut.keeps(key_of(x), other) ? static_cast<double>(row.weight(x)) : 0.0;
+    return cut.keeps(key_of<T>(x), other) ? static_cast<double>(row.weight(x)) : 0.0;
   };
   if (filters.top_p < 1.0) {
     double total = 0.0;
