@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 from hipgpt_cli import human, option_sets, options, say
+from hipgpt_cli.errors import UserError
 from hipgpt_cli.options import Integer, option
 
 NOTICE = (
@@ -90,7 +91,10 @@ def command(ctx: click.Context, /, **params: Any) -> None:
         raise click.BadParameter("a stop string must not be empty", ctx, param_hint="--stop")
     from hipgpt_cli.chat.template import Template
 
-    template = Template.named(params["template"], params["you"], params["they"])
+    try:
+        template = Template.named(params["template"], params["you"], params["they"])
+    except UserError as error:
+        raise click.BadParameter(error.message, ctx, param_hint="--template") from error
 
     from hipgpt_cli.device import describe, open_device, set_decode_weights
     from hipgpt_cli.load import chosen_model

@@ -113,6 +113,7 @@ def _text(model: GPT, tokenizer: Tokenizer, params: dict[str, Any]) -> dict[str,
     from hipgpt_cli.corpus import read_text
     from hipgpt_cli.encoding import encoded
     from hipgpt_cli.errors import UserError
+    from hipgpt_cli.progress import stages
     from hipgpt_model.evaluate import perplexity
 
     text = read_text(params["data"])
@@ -122,7 +123,7 @@ def _text(model: GPT, tokenizer: Tokenizer, params: dict[str, Any]) -> dict[str,
     nbytes = sum(len(tokenizer.token_bytes(id_)) for id_ in ids[1:])
     stride = params["stride"] or model.config.max_seq_len
     start = time.perf_counter()
-    with _shown(params) as show:
+    with stages() as show:
         report = perplexity(
             model, np.asarray(ids), stride, lambda done, total: show("evaluate", done, total)
         )
@@ -154,11 +155,12 @@ def _text(model: GPT, tokenizer: Tokenizer, params: dict[str, Any]) -> dict[str,
 
 def _hellaswag(model: GPT, tokenizer: Tokenizer, params: dict[str, Any]) -> dict[str, Any]:
     """Both accuracies."""
+    from hipgpt_cli.progress import stages
     from hipgpt_model.hellaswag import hellaswag, read_questions
 
     questions = read_questions(params["hellaswag"])[: params["limit"]]
     start = time.perf_counter()
-    with _shown(params) as show:
+    with stages() as show:
         report = hellaswag(
             model,
             tokenizer.encode_ordinary,
@@ -179,12 +181,3 @@ def _hellaswag(model: GPT, tokenizer: Tokenizer, params: dict[str, Any]) -> dict
         "acc_norm_stderr": report.error(report.acc_norm),
         "seconds": seconds,
     }
-
-
-def _shown(params: dict[str, Any]) -> Any:
-    """Progress, but for --json."""
-    from contextlib import nullcontext
-
-    from hipgpt_cli.progress import stages
-
-    return nullcontext(lambda *_: None) if params["as_json"] else stages()

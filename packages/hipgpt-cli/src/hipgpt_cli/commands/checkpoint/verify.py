@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +41,8 @@ def command(**params: Any) -> None:
         paths += _paths(name, params["runs_dir"], params["step"])
     results = []
     for path in paths:
-        with nullcontext() if params["as_json"] else stages() as show:
-            if show is not None:
-                show("verify", 0, 0)
+        with stages() as show:
+            show("verify", 0, 0)
             result = _verify(path)
         results.append(result)
         if not params["as_json"]:
