@@ -61,6 +61,8 @@ LAUNCH_FAILURE, NOT_SUPPORTED = 719, 801
 
 MOST_INSTRUCTIONS = int(os.environ.get("HIPGPT_EMULATE_INSTRUCTIONS", "5000000"))
 """Of all waves of one launch: some seconds. Tests with longer ones are skipped, saying so."""
+MOST_OF_TEST = 10 * MOST_INSTRUCTIONS
+"""Of all launches of one test, likewise."""
 
 
 class EmulatorError(RuntimeError):
@@ -185,6 +187,7 @@ class Emulator:
         """Launches by kernel: what a run has covered."""
         self.too_large = ""
         """Set by a launch that was refused for its size; whoever runs the test looks and resets."""
+        self.left = MOST_OF_TEST
         self.knows = self.waves = None  # of the library: `start` sets them
         self.callbacks = (Load(self.load), Function(self.function), Launch(self.launch))
 
@@ -194,7 +197,7 @@ class Emulator:
 
         A line of the file HIPGPT_EMULATED tells what a test launched and how it ended.
         """
-        self.launched, self.too_large = {}, ""
+        self.launched, self.too_large, self.left = {}, "", MOST_OF_TEST
         outcome, start = "failed", time.perf_counter()
         try:
             try:
@@ -244,14 +247,14 @@ class Emulator:
             segment = ctypes.create_string_buffer(max(kernel.argument_bytes, packed, 8) + 64)
             address = (ctypes.addressof(segment) + 63) // 64 * 64  # as a real one is aligned
             ctypes.memmove(address, arguments, packed)
-            self.waves.launch(
+            self.left -= self.waves.launch(
                 *(kernel, (gx, gy, gz), threads, kernel.group + shared, address),
-                *(user_registers(kernel, address), MOST_INSTRUCTIONS),
+                *(user_registers(kernel, address), min(MOST_INSTRUCTIONS, self.left)),
             )
         except TooLongError:
             self.too_large = (
-                f"{kernel.name} executes more instructions than a test may in the emulator "
-                f"(HIPGPT_EMULATE_INSTRUCTIONS={MOST_INSTRUCTIONS})"
+                f"{kernel.name} executes more instructions than it may in the emulator (a launch "
+                f"HIPGPT_EMULATE_INSTRUCTIONS={MOST_INSTRUCTIONS}, a test ten times as many)"
             )
             return NOT_SUPPORTED
         except BaseException:  # noqa: BLE001  # C is the caller

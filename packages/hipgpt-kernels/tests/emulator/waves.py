@@ -99,6 +99,9 @@ class Waves:
             user: the first scalar registers.
             most: instructions that all waves together may execute.
 
+        Returns:
+            How many they executed.
+
         Raises:
             TooLongError: they are more.
         """
@@ -116,6 +119,7 @@ class Waves:
             waiting = [self.bound(kernel, state) for state in states]
             while waiting:
                 waiting = [one for one in waiting if self.run(kernel, *one[:2], left) == AT_BARRIER]
+        return most - left.value
 
     def bound(self, kernel, state):
         """Addresses of a wave's program counter and of the buffers in the emulator's order."""
