@@ -64,8 +64,8 @@ as high from the same LDS; 64 x 32 on RDNA, where 64 x 64 would leave no registe
 results. Two blocks a CU (one wave a SIMD each) hide one block's barriers behind the other's
 products; where only one fits, stages in LDS do.""",
     "linear_tma": """Hopper alone. With 16 waves (loader, two warpgroups of products, seven waves of
-results) 128 registers a lane are all there are: 96 of them accumulators where products are made,
-56 of them what is read beside the product where results are finished. A weight's gradient keeps
+results) 128 registers a lane are all there are: 96 are accumulators where products are made, and
+where results are finished sixteen chains of operations want the rest. A weight's gradient keeps
 128 accumulators and moves registers from the loader's waves to the others (`setmaxnreg`).""",
     "attention": """A wave owns 16 or 32 rows and keeps their scores and sums in registers; the
 accumulators are (others + D) x rows / lanes of a wave, twice that where keys gather two

@@ -55,7 +55,8 @@ DEVICE float slope(float x, int activation) {
   return 1.0f;
 }
 
-// Eight at a time, with one look at which activation it is: their long chains of operations then overlap.
+// Several at a time, with one look at which activation it is. GELU goes through its chain of operations in
+// step for all of them, or the compiler would do one after another.
 template <int ACTIVATION, typename T, int N>
 DEVICE void activate_as(Pack<float, N>& x) {
 #pragma unroll
@@ -63,8 +64,29 @@ DEVICE void activate_as(Pack<float, N>& x) {
 }
 template <int ACTIVATION, typename T, int N>
 DEVICE void slope_as(Pack<float, N>& x) {
+  if constexpr (ACTIVATION == LINEAR_GELU && sizeof(T) == 2) {
+    Pack<float, N> half, inner;
 #pragma unroll
-  for (int e = 0; e < N; e++) x[e] = slope<T>(x[e], ACTIVATION);
+    for (int e = 0; e < N; e++) {
+      x[e] = fminf(fmaxf(x[e], -20.0f), 20.0f);
+      inner[e] = x[e] * x[e];
+    }
+#pragma unroll
+    for (int e = 0; e < N; e++) {
+      constexpr float LINEAR = -1.4426950408889634f * 2.0f * GELU_SCALE;
+      half[e] = fast_exp2(x[e] * (LINEAR + LINEAR * GELU_CUBIC * inner[e]));
+    }
+#pragma unroll
+    for (int e = 0; e < N; e++) half[e] = fast_rcp(1.0f + half[e]);
+#pragma unroll
+    for (int e = 0; e < N; e++) {
+      const float twice = 2.0f * GELU_SCALE + 6.0f * GELU_SCALE * GELU_CUBIC * inner[e];
+      x[e] = half[e] + x[e] * twice * (half[e] - half[e] * half[e]);
+    }
+  } else {
+#pragma unroll
+    for (int e = 0; e < N; e++) x[e] = slope<T>(x[e], ACTIVATION);
+  }
 }
 template <typename T, int N>
 DEVICE void activate_all(Pack<float, N>& x, int activation) {

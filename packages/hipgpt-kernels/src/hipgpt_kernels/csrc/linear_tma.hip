@@ -81,6 +81,7 @@ struct TmaProduct {
       }
       asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory");
     }
+    await_previous();
     barrier();
     if constexpr (PAIR == 2) cluster_barrier();
   }
@@ -211,62 +212,61 @@ struct TmaProduct {
   }
 
   // The waves that finish results. A wave takes 8 rows of 64 columns at a time, every seventh of them, and
-  // a lane two pieces of eight columns, four rows apart. Of `beside` (M, N; may be null) it has read the
-  // same elements before: all of a tile are under way while that is multiplied.
-  // use(offsets, inside, values, beside), two of each
+  // a lane two pieces of eight columns, four rows apart. Of `beside` (M, N; may be null) the same elements
+  // are read two turns ahead. use(corner, offsets, inside, values, beside), two of each but the corner
   template <class Use>
   DEVICE_MEMBER void finish(const Plan& plan, const T* beside, int M, int N, Use use) {
-    constexpr int HALF = 8 * (BN / 64), PARTS = (2 * HALF + RESULT_WAVES - 1) / RESULT_WAVES;
+    constexpr int HALF = 8 * (BN / 64);  // units of a wave in half a tile
     const int first = wave_index() < 4 ? wave_index() - 1 : wave_index() - 9;
     const int piece = lane() % 8;
     int parity = 0;
     Segment work;
     for (int i = 0; plan.segment(i, work); i++, parity ^= 1) {
       const Corner at = plan.corner(work.tile);
-      const int m = (at.row * PAIR + rank) * BM + lane() / 8, n = at.column * BN + 8 * piece;
-      const auto place = [&](int part, i64(&offsets)[2], bool(&inside)[2]) {
-        const int unit = first + RESULT_WAVES * part;
-        const int half = unit / HALF, row = m + half * 64 + unit % 8 * 8;
-        const int column = n + (unit - half * HALF) / 8 * 64;
-        offsets[0] = static_cast<i64>(row) * N + column;
-        offsets[1] = offsets[0] + 4 * N;
+      const int m = (at.row * PAIR + rank) * BM, n = at.column * BN;
+      const i64 corner = static_cast<i64>(m) * N + n;
+      const auto place = [&](int unit, int(&offsets)[2], bool(&inside)[2]) {  // from the corner
+        const int half = unit / HALF, row = half * 64 + unit % 8 * 8 + lane() / 8;
+        const int column = (unit - half * HALF) / 8 * 64 + 8 * piece;
 #pragma unroll
         for (int r = 0; r < 2; r++) {
-          inside[r] = unit < 2 * HALF && row + 4 * r < M && column < N;
+          offsets[r] = (row + 4 * r) * N + column;
+          inside[r] = unit < 2 * HALF && m + row + 4 * r < M && n + column < N;
         }
       };
-      i64 offsets[2];
-      bool inside[2];
-      Pack<T, 8> besides[PARTS][2];
-      if (beside != nullptr) {
+      Pack<T, 8> now[2] = {}, next[2] = {}, later[2] = {};
+      const auto look = [&](int unit, Pack<T, 8>(&to)[2]) {
+        if (beside == nullptr) return;
+        int offsets[2];
+        bool inside[2];
+        place(unit, offsets, inside);
 #pragma unroll
-        for (int part = 0; part < PARTS; part++) {
-          place(part, offsets, inside);
-#pragma unroll
-          for (int r = 0; r < 2; r++)
-            if (inside[r]) besides[part][r] = ::load<8>(beside + offsets[r]);
-        }
-      }
+        for (int r = 0; r < 2; r++)
+          if (inside[r]) to[r] = ::load<8>(beside + corner + offsets[r]);
+      };
+      look(first, now);
+      look(first + RESULT_WAVES, next);
       phase_wait(ready, parity);
-#pragma unroll
-      for (int part = 0; part < PARTS; part++) {
-        // All of a wave's units of the first half come before those of the second.
-        const int unit = first + RESULT_WAVES * part, before = unit - RESULT_WAVES;
-        if (unit >= HALF && before < HALF) {
+#pragma unroll 1
+      for (int unit = first; unit < 2 * HALF; unit += RESULT_WAVES) {
+        look(unit + 2 * RESULT_WAVES, later);
+        if (unit >= HALF && unit - RESULT_WAVES < HALF) {
           phase_arrive(taken);
           phase_wait(ready + 1, parity);
         }
-        if (unit < 2 * HALF) {
-          const unsigned char* from =
-              staged + unit / 8 * (64 * 128) + (unit % 8 * 8 + lane() / 8) * 128;
-          Pack<T, 8> values[2];
+        const unsigned char* from =
+            staged + unit / 8 * (64 * 128) + (unit % 8 * 8 + lane() / 8) * 128;
+        Pack<T, 8> values[2];
 #pragma unroll
-          for (int r = 0; r < 2; r++)
-            values[r] = ::load<8>(reinterpret_cast<const T*>(
-                from + 4 * r * 128 + (piece ^ (lane() / 8 + 4 * r)) * 16));
-          place(part, offsets, inside);
-          use(offsets, inside, values, besides[part]);
-        }
+        for (int r = 0; r < 2; r++)
+          values[r] = ::load<8>(reinterpret_cast<const T*>(
+              from + 4 * r * 128 + (piece ^ (lane() / 8 + 4 * r)) * 16));
+        int offsets[2];
+        bool inside[2];
+        place(unit, offsets, inside);
+        use(corner, offsets, inside, values, now);
+#pragma unroll
+        for (int r = 0; r < 2; r++) now[r] = next[r], next[r] = later[r];
       }
       phase_arrive(taken + 1);
     }
@@ -281,7 +281,13 @@ struct TmaProduct {
     if (group == 0 || group == 3) {
       if (wave_index() > 0) finish(plan, beside, M, N, use);
       else if (thread_index() == 0)
-        load(map_a, map_b, plan, [](const Segment&, int, int, int) {});
+        load(map_a, map_b, plan, [&](const Segment& work, int m, int n, int step) {
+          // What the results' waves will read beside the product is brought into the L2.
+          if (beside == nullptr) return;
+          const int each = ceil_div(BM, work.last), first = step * each;
+          for (int row = first; row < minimum(first + each, BM) && m + row < M; row++)
+            fetch_ahead(beside + static_cast<i64>(m + row) * N + n, 2 * minimum(BN, N - n));
+        });
     } else {
       Turn turn;
       Segment work;
@@ -319,7 +325,7 @@ DEVICE Pack<float, 16> widen(const Pack<T, 8> (&halves)[2]) {
 }
 
 template <typename T>
-DEVICE void write(T* to, const i64 (&offsets)[2], const bool (&inside)[2],
+DEVICE void write(T* to, const int (&offsets)[2], const bool (&inside)[2],
                   const Pack<float, 16>& values) {
 #pragma unroll
   for (int r = 0; r < 2; r++) {
@@ -331,7 +337,7 @@ DEVICE void write(T* to, const i64 (&offsets)[2], const bool (&inside)[2],
 }
 
 template <typename T>
-DEVICE void write(T* to, const i64 (&offsets)[2], const bool (&inside)[2],
+DEVICE void write(T* to, const int (&offsets)[2], const bool (&inside)[2],
                   const Pack<T, 8> (&values)[2]) {
 #pragma unroll
   for (int r = 0; r < 2; r++)
@@ -344,11 +350,11 @@ DEVICE void forward(const TensorMap& x, const TensorMap& weight, const T* bias, 
   DYNAMIC_SHARED(lds);
   TmaProduct<T, BN, PAIR, true, true, true> product;
   product.run(lds, x, weight, plan, bias, residual, M, N,
-              [&](const i64(&offsets)[2], const bool(&inside)[2], const Pack<T, 8>(&rounded)[2],
-                  const Pack<T, 8>(&beside)[2]) {
-                if (preactivation != nullptr) write(preactivation, offsets, inside, rounded);
+              [&](i64 corner, const int(&offsets)[2], const bool(&inside)[2],
+                  const Pack<T, 8>(&rounded)[2], const Pack<T, 8>(&beside)[2]) {
+                if (preactivation != nullptr) write(preactivation + corner, offsets, inside, rounded);
                 if (activation == LINEAR_NONE && residual == nullptr)
-                  return write(out, offsets, inside, rounded);
+                  return write(out + corner, offsets, inside, rounded);
                 auto values = widen(rounded);
                 activate_all<T>(values, activation);
                 if (residual != nullptr) {
@@ -356,7 +362,7 @@ DEVICE void forward(const TensorMap& x, const TensorMap& weight, const T* bias, 
 #pragma unroll
                   for (int e = 0; e < 16; e++) values[e] += more[e];
                 }
-                write(out, offsets, inside, values);
+                write(out + corner, offsets, inside, values);
               });
 }
 
@@ -368,15 +374,15 @@ DEVICE void input(const TensorMap& dout, const TensorMap& weight, const T* preac
   DYNAMIC_SHARED(lds);
   TmaProduct<T, BN, PAIR, true, false, true> product;
   product.run(lds, dout, weight, plan, static_cast<const T*>(nullptr), preactivation, M, K,
-              [&](const i64(&offsets)[2], const bool(&inside)[2], const Pack<T, 8>(&rounded)[2],
-                  const Pack<T, 8>(&beside)[2]) {
-                if (preactivation == nullptr) return write(out, offsets, inside, rounded);
+              [&](i64 corner, const int(&offsets)[2], const bool(&inside)[2],
+                  const Pack<T, 8>(&rounded)[2], const Pack<T, 8>(&beside)[2]) {
+                if (preactivation == nullptr) return write(out + corner, offsets, inside, rounded);
                 auto values = widen(beside);
                 slope_all<T>(values, activation);
                 const auto gradient = widen(rounded);
 #pragma unroll
                 for (int e = 0; e < 16; e++) values[e] *= gradient[e];
-                write(out, offsets, inside, values);
+                write(out + corner, offsets, inside, values);
               });
 }
 
@@ -457,6 +463,7 @@ constexpr int PIECES_THREADS = 256;
 template <int BN>
 DEVICE void add_pieces(const float* workspace, float* dweight, int N, int K, int height,
                        const Plan& plan) {
+  take_turn();
   const int element = (block_index_y() * PIECES_THREADS + thread_index()) * 4;
   const Pieces pieces = plan.pieces(block_index());
   const Corner at = plan.corner(plan.whole + block_index());

@@ -278,11 +278,12 @@ def backward_weight(
     if workspace is not None:
         grid = plan.tail, BM * shape.pair * shape.BN // PIECES_ELEMENTS
         values = workspace, dweight, N, K, *plan.numbers
-        PIECES.launch(backend, str(shape.BN), grid, 256, *values)
+        PIECES.launch(backend, str(shape.BN), grid, 256, *values, overlapped=True)
 
 
 def launch(backend: HipBackend, kernel: Kernel, suffix: str, plan: Plan, *values: object) -> None:
     """Launch one of the products."""
     name = f"{plan.shape.name}_{suffix}"
     threads = WEIGHT_THREADS if kernel is WEIGHT else THREADS
-    kernel.launch(backend, name, plan.blocks, threads, *values, *plan.numbers, shared=LDS)
+    values = *values, *plan.numbers
+    kernel.launch(backend, name, plan.blocks, threads, *values, shared=LDS, overlapped=True)
