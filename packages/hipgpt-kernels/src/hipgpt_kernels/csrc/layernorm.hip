@@ -304,12 +304,15 @@ DEVICE void backward_row(const T* dout,      // (M, E)
       next.dx[k] = bit_cast<Words<T, N>>(load_once<N>(dx + at + further));
     }
   };
+  constexpr bool AHEAD = sizeof(T) < 4;  // 16 bits leave registers for the next row
+  if constexpr (AHEAD) fetch(block_index());
   for (i64 row = block_index(); row < M; row += blocks) {
-    fetch(row);
+    if constexpr (!AHEAD) fetch(row);
     Words<T, N> d[PARTS], value[PARTS], old[PARTS];
 #pragma unroll
     for (int k = 0; k < PARTS; k++) d[k] = next.dout[k], value[k] = next.x[k], old[k] = next.dx[k];
     const float average = next.mean, scale = next.rstd;
+    if constexpr (AHEAD) fetch(row + blocks);
     Pair sums{};
 #pragma unroll
     for (int k = 0; k < PARTS; k++) {
