@@ -38,7 +38,7 @@ TESTS = ("packages/hipgpt-kernels/tests", "packages/hipgpt-model/tests")
 RECORDS = ROOT / "build" / "emulated"
 """What the last run on each architecture has found."""
 PAGE = ROOT / "docs" / "kernels" / "emulated.md"
-SUFFIXES = {"f32": "float32", "bf16": "bf16", "f16": "fp16"}
+TYPES = ("f32", "bf16", "f16")
 
 HEAD = """# Kernels in the emulator
 
@@ -124,7 +124,7 @@ def report(architecture: str, record: dict[str, Any]) -> str:
 
 def split(name: str) -> tuple[str, str, str]:
     """What stands before the type of a kernel's name, the type ("" for none), and after it."""
-    match = re.fullmatch(r"(\w+?)_(f32|bf16|f16)(_\d+)?", name)
+    match = re.fullmatch(rf"(\w+?)_({'|'.join(TYPES)})(_\d+)?", name)
     return (match[1], match[2], match[3] or "") if match else (name, "", "")
 
 
@@ -134,13 +134,16 @@ def rows(kernels: dict[str, int]) -> dict[str, str]:
     for name, count in kernels.items():
         before, kind, after = split(name)
         found.setdefault(before + after, {})[kind] = count
-    return {
-        name: " / ".join(
-            str(counts[kind]) if kind in counts else "–"
-            for kind in (SUFFIXES if "" not in counts else [""])
-        )
-        for name, counts in found.items()
-    }
+    cells = {}
+    for name, counts in found.items():
+        alone = counts.pop("", None)
+        if (
+            alone is not None and counts
+        ):  # adamw_step, beside which only the 16-bit types have names
+            counts["f32"] = alone
+        words = [str(counts[kind]) if kind in counts else "–" for kind in TYPES]
+        cells[name] = " / ".join(words) if counts else str(alone)
+    return cells
 
 
 def page(records: dict[str, dict[str, Any]]) -> str:

@@ -6,13 +6,14 @@ compare with, and the tests skip. The emulator looks at each launch besides.
 """
 
 import importlib
+import os
 import pkgutil
 import struct
 
 import pytest
 
 from hipgpt_kernels import hip
-from hipgpt_kernels.hip import build
+from hipgpt_kernels.hip import build, driver
 from hipgpt_kernels.hip.kernel import FLOAT, INT, LONG, POINTER, Kernel
 
 from .emulator.code_object import read_kernels
@@ -116,3 +117,19 @@ def test_a_wrong_declaration_is_found(types, tmp_path, monkeypatch):
     compare(code, Kernel("probe", "probe", POINTER, LONG, INT, FLOAT))
     with pytest.raises(AssertionError, match="does not take what probe"):
         compare(code, Kernel("probe", "probe", *types))
+
+
+@pytest.mark.parametrize(
+    ("types", "values"),
+    [
+        ((POINTER, LONG, LONG, INT), ("array", 8, 0, 1)),  # an argument is missing
+        ((LONG, LONG, LONG, INT, INT), (8, 8, 0, 1, 0)),  # no pointer
+    ],
+)
+def test_a_wrong_launch_is_refused(hip, types, values):
+    if not os.environ.get("HIPGPT_EMULATE"):
+        pytest.skip("a GPU would run it; the emulator looks at every launch")
+    array = hip.zeros((8,))
+    given = [array if value == "array" else value for value in values]
+    with pytest.raises(driver.HipError, match="hipErrorLaunchFailure"):
+        Kernel("basic", "fill", *types).launch(hip, "32", 1, 256, *given)
