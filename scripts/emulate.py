@@ -171,6 +171,8 @@ def page(records: dict[str, dict[str, Any]]) -> str:
             same = record["sources"].get(stem) == build.source_hash(stem)
             columns[architecture] = rows(record["kernels"][stem]) if same else {}
         names = sorted({name for column in columns.values() for name in column})
+        if not names:
+            continue  # kernels for NVIDIA alone
         lines += ["", f"## {stem}", ""]
         lines += ["| kernel | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
         lines += [

@@ -19,6 +19,7 @@ import time
 import traceback
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from .code_object import read_kernels
@@ -129,14 +130,13 @@ def without_cache_words(kernels, emulated):
     A literal that happens to have the same bits would be replaced too; the words after it must be
     what stands in the instruction, which makes that all but impossible.
     """
-    words = CACHE_WORDS.get(emulated, {})
-    for kernel in kernels.values():
-        code = (ctypes.c_uint32 * (kernel.size // 4)).from_address(kernel.entry)
-        for place in range(len(code)):
-            length = words.get(code[place], 0)
-            if length and code[place + length - 1] in (0, 0x80000000):
-                for offset in range(length):
-                    code[place + offset] = NOP
+    begin = min(kernel.entry for kernel in kernels.values()) if kernels else 0
+    size = max((kernel.entry + kernel.size - begin for kernel in kernels.values()), default=0)
+    code = np.frombuffer((ctypes.c_uint32 * (size // 4)).from_address(begin), np.uint32)
+    for first, length in CACHE_WORDS.get(emulated, {}).items():
+        for place in np.flatnonzero(code == first):
+            if code[place + length - 1] in (0, 0x80000000):
+                code[place : place + length] = NOP
     return kernels
 
 

@@ -50,7 +50,7 @@ class Instructions:
     def read(self):
         try:
             return pickle.loads(self.path.read_bytes())
-        except (OSError, EOFError, pickle.UnpicklingError):
+        except Exception:  # noqa: BLE001  # what is damaged is made again, whatever it raises
             return []
 
     def save(self):

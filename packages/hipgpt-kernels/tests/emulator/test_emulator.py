@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from . import code_object, harness
+from . import code_object, harness, instructions
 
 TESTS = Path(__file__).resolve().parents[1]
 SHOWN = ("test_device.py", "test_basic.py", "test_stream.py", "test_memory.py", "test_sums.py")
@@ -49,6 +49,18 @@ def test_messagepack_is_read_as_it_is_written():
         {"as": [[True, False], "x", 256], "n": -100, "s": "a"},
         len(data),
     )
+
+
+@pytest.mark.parametrize("data", [None, b"", b"cut", b"\x80\x04."])
+def test_damaged_instructions_are_made_again(tmp_path, data):
+    store = object.__new__(instructions.Instructions)
+    store.path = tmp_path / "store"
+    if data is not None:
+        store.path.write_bytes(data)
+    assert store.read() == []
+    store.stored, store.unsaved = [("form", 1, 2, 4, (0,), b"code")], 1
+    store.save()
+    assert store.read() == store.stored
 
 
 def kernel(**changes):
