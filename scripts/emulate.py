@@ -201,6 +201,8 @@ def main() -> int:
         }
         PAGE.write_text(page(records), "utf-8")
         return 0
+    if not Path(os.environ.get("HIPGPT_TINYGRAD", ""), "test", "mockgpu").is_dir():
+        parser.error("HIPGPT_TINYGRAD names no checkout of tinygrad, whose emulator is needed")
     extra = ["-k", arguments.expression] if arguments.expression else []
     wrong = False
     for architecture in arguments.architectures or ARCHITECTURES:
