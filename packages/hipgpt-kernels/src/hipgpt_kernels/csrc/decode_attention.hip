@@ -13,9 +13,6 @@ The odd thing: a group never waits for another one until the end, so a key is lo
 constexpr int THREADS = 128;
 constexpr int COLUMNS = 64;  // that a group of lanes holds in a pack each
 constexpr int RECORD_TAIL = 4;  // of a chunk's partial result: D sums, the maximum, the total, two unused
-// Of the keys of a block, and of its values, what is asked for before their turn. Of 64 texts all would be
-// more than the second-level cache holds: it would be read twice.
-constexpr int EARLY_BYTES = 16 << 10;
 constexpr float LOG2_E = 1.4426950408889634f;
 constexpr float LOWEST = -3.0e38f;  // instead of −∞, which minus itself is no number
 
@@ -52,8 +49,7 @@ DEVICE void attend(const T* qkv,          // (B, 3, H, D)
   let_next_start();
   if (thread_index() == 0 && wide) {  // what lies there already comes nearer
     const int known = minimum(peek(positions + b), S);
-    const int bytes = minimum(
-        (minimum(begin + chunk, known) - begin) * D * static_cast<int>(sizeof(T)), EARLY_BYTES);
+    const int bytes = (minimum(begin + chunk, known) - begin) * D * static_cast<int>(sizeof(T));
     if (bytes > 0) {
       const i64 first = (static_cast<i64>(id) * S + begin) * D;
       fetch_ahead(k_cache + first, bytes);
