@@ -58,12 +58,7 @@ DEVICE void attend(const T* qkv,          // (B, 3, H, D)
   }
   await_previous();
   const int position = positions[b], end = minimum(begin + chunk, position + 1);
-  if (position < 0 || position >= S) {  // the whole block; what follows reads the row all the same
-    for (int c = thread_index(); part == 0 && c < D; c += THREADS)
-      out[static_cast<i64>(id) * D + c] = from_float<T>(0.0f);
-    return;
-  }
-  if (begin > position) return;
+  if (position < 0 || position >= S || begin > position) return;  // the whole block
   const int E = H * D;
   const T* query = qkv + static_cast<i64>(b) * 3 * E + h * D;
   const T* key_new = query + E;

@@ -79,12 +79,13 @@ class DeviceLoop(DecodeLoop):
         self._launches = 0
 
         # Nothing is live: this loads the kernels and otherwise does nothing but count.
-        self._step(decoder, S)
+        self._step = Step(backend, decoder, self._x, self._positions, S)
+        self._give(decoder, S)
         self._slots = backend.zeros((B, SLOT.size), np.uint8)
         with backend.capture() as self._graph:
-            self._step(decoder, S)
+            self._give(decoder, S)
 
-    def _step(self, decoder: Decoder, S: int) -> None:
+    def _give(self, decoder: Decoder, S: int) -> None:
         """Give the stream what one token takes."""
         V, _, E, _ = decoder.sizes
         SAMPLE_ROWS.launch(
@@ -96,8 +97,7 @@ class DeviceLoop(DecodeLoop):
             *(self._positions, decoder.token_table, decoder.position_table, self._x),
             *(V, S, E, self.rows),
         )
-        step = Step(self.backend, decoder, self._x, self._positions, S)
-        step.run(self._keys, self._values, self._logits)
+        self._step.run(self._keys, self._values, self._logits)
 
     def logits(self, first: int, count: int = 1) -> DeviceArray:
         """See `DecodeLoop.logits`."""

@@ -77,7 +77,7 @@ class Chunks(NamedTuple):
 
 
 class Step:
-    """Everything that the kernels of one step need; made anew for each capture or call."""
+    """Everything that the kernels of one step need; made before a capture, for all its launches."""
 
     def __init__(
         self,
@@ -113,7 +113,8 @@ class Step:
             )
         self.norm = backend.empty((self.B, self.E), x.dtype)
         self.qkv = backend.empty((self.B, 3 * self.E), x.dtype)
-        self.attended = backend.empty((self.B, self.E), x.dtype)
+        # Zeros: of a row that takes no part attention writes nothing, and the products read it.
+        self.attended = backend.zeros((self.B, self.E), x.dtype)
         self.wide = backend.empty((self.B, self.F), x.dtype)
         self.chunks = self._cut()
         self.path = self._choose()
