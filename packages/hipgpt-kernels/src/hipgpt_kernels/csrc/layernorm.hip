@@ -304,7 +304,7 @@ DEVICE void backward_row(const T* dout,      // (M, E)
       next.dx[k] = bit_cast<Words<T, N>>(load_once<N>(dx + at + further));
     }
   };
-  constexpr bool AHEAD = sizeof(T) < 4;  // 16 bits leave registers for the next row
+  constexpr bool AHEAD = sizeof(T) < 4 && COLUMNS <= 12;  // registers are left for the next row
   if constexpr (AHEAD) fetch(block_index());
   for (i64 row = block_index(); row < M; row += blocks) {
     if constexpr (!AHEAD) fetch(row);
