@@ -155,7 +155,7 @@ def page(records: dict[str, dict[str, Any]]) -> str:
     facts: dict[str, Callable[[dict[str, Any]], Any]] = {
         "date": lambda one: one["date"],
         "tests passed": lambda one: one["outcomes"].get("passed", 0),
-        "skipped, mostly for their size": lambda one: one["outcomes"].get("skipped", 0),
+        "skipped: too large, or not for this GPU": lambda one: one["outcomes"].get("skipped", 0),
         "failed": lambda one: one["outcomes"].get("failed", 0),
         "processor seconds": lambda one: one["seconds"],
         "kernels launched by tests that passed": lambda one: sum(
