@@ -273,12 +273,12 @@ def _seconds(row: Row) -> str:
 
 
 def every_record(records: Records) -> str:
-    """All that was measured, a line for each run."""
+    """All that was measured, a line for each run, with what its record notes."""
     rows = [
-        [record.title, device(record), record.date, f"`{record.command}`"]
+        [record.title, device(record), record.date, f"`{record.command}`", "; ".join(record.notes)]
         for record in records.found.values()
     ]
-    return table(["what", "where", "date", "command"], rows)
+    return table(["what", "where", "date", "command", "to be known"], rows)
 
 
 TABLES: dict[str, Callable[[Records], str]] = {
